@@ -1,0 +1,74 @@
+"""Plain values of identity: who acts, and how strongly that was proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from identity.roles import Permission, WorkspaceRole
+from kernel.record import Actor
+
+
+class PrincipalKind(StrEnum):
+    USER = "user"
+    AGENT = "agent"
+    DEVICE = "device"
+    SERVICE = "service"
+    ANONYMOUS = "anonymous"
+
+
+class AuthStrength(IntEnum):
+    NONE = 0
+    TOKEN = 10
+    DEVICE = 20
+    PASSWORD = 30
+    MFA = 40
+    FRESH_MFA = 50
+
+
+class Surface(StrEnum):
+    CONSOLE = "console"
+    API = "api"
+    CLI = "cli"
+    WORKER = "worker"
+    SWEEPER = "sweeper"
+    SHELL = "shell"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who proved an identity for one request. Never cached beyond it.
+
+    `owner_id` is the human answerable and equals `id` for a user. `permissions` are what is left
+    after every intersection (role, token scope, kind).
+    """
+
+    kind: PrincipalKind
+    id: str
+    owner_id: str
+    workspace_id: str
+    roles: frozenset[WorkspaceRole]
+    permissions: frozenset[Permission]
+    auth_strength: AuthStrength
+    client_ip: str
+    request_id: str
+    authenticated_at: datetime
+    device_id: str | None = None
+    token_id: str | None = None
+    session_digest: str | None = None
+    surface: Surface = Surface.API
+
+    def actor(self) -> Actor:
+        """Return the ids the journal keeps of this principal."""
+        auth = "session" if self.session_digest else "token" if self.token_id else "none"
+        return Actor(kind=self.kind, id=self.id, auth=auth, surface=self.surface)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthzVerdict:
+    """Answer of `authorize`. `reason` is a plain word; a stage stores it as `identity.<reason>`."""
+
+    allowed: bool
+    reason: str
+    role: WorkspaceRole | None = None

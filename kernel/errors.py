@@ -1,0 +1,148 @@
+"""The errors every floor raises. An adapter maps them once; the HTTP shape is RFC 9457."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+CODES: dict[str, str] = {
+    "already_decided": "The request was already decided",
+    "amount_must_be_string": "An amount must be a decimal string",
+    "authentication_throttled": "Too many failed authentications",
+    "backend_unavailable": "No execution backend can serve this",
+    "body_too_large": "The body is larger than allowed",
+    "comment_required": "A comment is required",
+    "conflict": "The state changed meanwhile",
+    "database_unavailable": "The database cannot be reached",
+    "frozen": "A freeze is in force",
+    "idempotency_in_progress": "The first request with this key is still running",
+    "idempotency_key_invalid": "The idempotency key is not usable",
+    "idempotency_key_reused": "The idempotency key was used with another body",
+    "idempotency_outcome_unknown": "The outcome of the first request with this key is unknown",
+    "immutable": "This record cannot be changed",
+    "insufficient_scope": "The credential lacks a scope",
+    "integrity_failed": "Stored data failed its integrity check",
+    "internal": "Internal error",
+    "invalid": "The request is not valid",
+    "invalid_cursor": "The cursor is not usable",
+    "invalid_id": "The identifier is malformed",
+    "invalid_if_match": "The If-Match header is not usable",
+    "invalid_parameter": "A query parameter has a wrong value",
+    "journal_unavailable": "The journal cannot be written",
+    "key_insecure": "A key file has unsafe ownership or mode",
+    "last_owner": "The last owner must stay",
+    "malformed_json": "The body is not acceptable JSON",
+    "method_not_allowed": "The method is not allowed here",
+    "not_a_reviewer": "This person may not review the request",
+    "not_acceptable": "No acceptable representation",
+    "not_found": "Not found",
+    "not_ready": "The server is not ready",
+    "precondition_failed": "The precondition failed",
+    "precondition_required": "A precondition is required",
+    "rate_limited": "Too many requests",
+    "reviewer_is_agent": "An agent may never review",
+    "role_required": "The role does not permit this",
+    "run.closed": "The run is closed",
+    "run_not_found": "The run does not exist",
+    "schema_invalid": "The JSON Schema is not acceptable",
+    "scope_not_offered": "This scope is not offered for the request",
+    "scopes_empty": "At least one scope is required",
+    "self_review": "Nobody reviews their own request",
+    "state_changed": "The object is no longer in that state",
+    "step_up_required": "A fresh one-time code is required",
+    "tool_not_found": "The tool does not exist",
+    "ttl_not_allowed": "This scope takes no duration",
+    "unauthenticated": "Authentication is required",
+    "unknown_field": "The body has an unknown field",
+    "unknown_parameter": "The query has an unknown parameter",
+    "unknown_scope": "The scope does not exist",
+    "unsupported_media_type": "The content type is not supported",
+}
+"""Every problem code and its title. Dotted reason codes that a stage stores belong to that stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One finding: a JSON pointer into the input, a machine code and a sentence safe to show."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class PalyraError(Exception):
+    """Base of all expected failures. `detail` is safe to show to the caller."""
+
+    status: ClassVar[int] = 500
+    default_code: ClassVar[str] = "internal"
+
+    def __init__(
+        self,
+        code: str | None = None,
+        detail: str = "",
+        *,
+        errors: tuple[Detail, ...] = (),
+        retry_after: int | None = None,
+        extra: dict[str, object] | None = None,
+    ) -> None:
+        self.code = code or self.default_code
+        self.detail = detail
+        self.errors = errors
+        self.retry_after = retry_after
+        self.extra = extra or {}
+        super().__init__(f"{self.code}: {detail}" if detail else self.code)
+
+
+class MalformedError(PalyraError):
+    status = 400
+    default_code = "malformed_json"
+
+
+class AuthenticationError(PalyraError):
+    status = 401
+    default_code = "unauthenticated"
+
+
+class RefusedError(PalyraError):
+    status = 403
+    default_code = "role_required"
+
+
+class NotFoundError(PalyraError):
+    status = 404
+    default_code = "not_found"
+
+
+class ConflictError(PalyraError):
+    status = 409
+    default_code = "conflict"
+
+
+class PreconditionFailedError(PalyraError):
+    status = 412
+    default_code = "precondition_failed"
+
+
+class PayloadTooLargeError(PalyraError):
+    status = 413
+    default_code = "body_too_large"
+
+
+class InvalidError(PalyraError):
+    status = 422
+    default_code = "invalid"
+
+
+class PreconditionRequiredError(PalyraError):
+    status = 428
+    default_code = "precondition_required"
+
+
+class RateLimitedError(PalyraError):
+    status = 429
+    default_code = "rate_limited"
+
+
+class UnavailableError(PalyraError):
+    status = 503
+    default_code = "not_ready"

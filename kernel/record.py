@@ -1,0 +1,47 @@
+"""What a service may rely on to leave a trace: no event, no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who caused an event, by id only.
+
+    `kind` is user, agent, device, service or system; `auth` is session, token, mtls or none;
+    `surface` is console, api, cli, worker, sweeper or shell.
+    """
+
+    kind: str
+    id: str
+    auth: str
+    surface: str
+
+
+def system_actor(surface: str) -> Actor:
+    """Return the actor of work that no person or agent asked for at this moment."""
+    return Actor(kind="system", id="system", auth="none", surface=surface)
+
+
+class Record(Protocol):
+    """Append one journal event inside the caller's transaction and return its `evt_` id.
+
+    `event` is a name of the register (journal part), `data` its fields; an unknown name, an unknown
+    or a missing field raises, and so undoes the caller's effect.
+    """
+
+    def __call__(
+        self,
+        *,
+        event: str,
+        actor: Actor,
+        subject: str,
+        now: datetime,
+        data: Mapping[str, object],
+        run: str | None = None,
+        call: str | None = None,
+    ) -> str: ...
