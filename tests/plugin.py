@@ -1,4 +1,4 @@
-"""Loaded before settings: gives each test session a home of its own."""
+"""Loaded before settings: gives each test process a home of its own and notes what a test needs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,29 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    _home = tempfile.mkdtemp(prefix="palyra-test-")
-    os.environ["PALYRA_HOME"] = _home
-    atexit.register(shutil.rmtree, _home, ignore_errors=True)
+import pytest
+
+NEEDS = ("sandbox", "browser", "postgres", "redis", "e2e")
+
+
+def _make_home() -> Path:
+    """Return a fresh home; an xdist worker's lies in that of the session, which removes both."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        home = Path(os.environ["PALYRA_HOME"]) / worker
+        home.mkdir()
+        return home
+    home = Path(tempfile.mkdtemp(prefix="palyra-test-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
+os.environ["PALYRA_HOME"] = str(_make_home())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Write each test's needs into the report, so that the runner can tell a skip that must not be."""
+    for item in items:
+        item.user_properties.extend(("needs", need) for need in NEEDS if item.get_closest_marker(need))
