@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.auth import get_backends
@@ -9,9 +10,14 @@ from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin, TimestampMixin
 
+from identity import totp
+from identity.lifecycle import AgentState
 from identity.roles import WorkspaceRole
+from identity.sealing import open_field
+from identity.tokens import TokenKind
 
 
 def _choices(values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -53,7 +59,8 @@ class User(AbstractBaseUser):  # type: ignore[django-manager-missing]  # django-
     @property
     def is_staff(self) -> bool:
         """True while any live membership exists; the console asks for permissions besides."""
-        return self.is_active and self.can_log_in and self.memberships.exists()
+        live = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+        return self.is_active and self.can_log_in and self.memberships.filter(live).exists()
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
         """Django's own checks, answered by the matrix through the authentication backend."""
@@ -106,14 +113,12 @@ class Membership(models.Model):
 class Agent(models.Model):
     """A program that acts for a human owner."""
 
-    STATES = ("active", "suspended", "archived")
-
     id = models.CharField(primary_key=True, max_length=40)
     owner = models.ForeignKey(User, models.PROTECT, related_name="agents")
     workspace = models.ForeignKey(Workspace, models.PROTECT, related_name="agents")
     name = models.CharField(max_length=80)
     purpose = models.CharField(max_length=500, blank=True)
-    state = models.CharField(max_length=16, choices=_choices(STATES), default="active")
+    state = models.CharField(max_length=16, choices=_choices(tuple(AgentState)), default=AgentState.ACTIVE)
     composition_digest = models.CharField(max_length=71, null=True)
     authority_epoch = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
@@ -132,10 +137,8 @@ class Agent(models.Model):
 class ApiToken(models.Model):
     """A bearer credential, stored as the SHA-256 of its text and a public lookup part."""
 
-    KINDS = ("agt", "usr", "svc", "adm")
-
     id = models.CharField(primary_key=True, max_length=40)
-    kind = models.CharField(max_length=3, choices=_choices(KINDS))
+    kind = models.CharField(max_length=3, choices=_choices(tuple(TokenKind)))
     lookup = models.CharField(max_length=12, unique=True)
     digest = models.BinaryField(max_length=32)
     label = models.CharField(max_length=80)
@@ -164,8 +167,43 @@ class ApiToken(models.Model):
 class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
     """A time-based one-time password (RFC 6238). The seed is sealed, unlike in the stock device."""
 
+    throttling_failure_timestamp: datetime | None
     seed_sealed = models.BinaryField(max_length=128)
     last_t = models.BigIntegerField(default=-1)
 
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("user",), condition=Q(confirmed=True), name="totp_one_confirmed_per_user"
+            ),
+        )
+
     def __str__(self) -> str:
         return f"authenticator of {self.user_id}"
+
+    def get_throttle_factor(self) -> int:
+        """One second; the growth is `totp.wait_seconds`."""
+        return 1
+
+    def verify_token(self, token: str) -> bool:
+        """Django-otp's entry. Lock the row first (`identity.services.verify_totp` does)."""
+        return self.accept_code(token, timezone.now())
+
+    def accept_code(self, code: str, now: datetime) -> bool:
+        """Accept each time step once, within one step of `now`, and write the outcome to this row.
+
+        Refuses without looking at the code while a wait after failures runs, and for a seed that does
+        not open.
+        """
+        if not totp.may_try(self.throttling_failure_count, self.throttling_failure_timestamp, now):
+            return False
+        seed = open_field("TotpFactor", str(self.pk), "seed", bytes(self.seed_sealed))
+        step = totp.matching_step(seed, code, now=now, after=self.last_t)
+        if step is None:
+            self.throttling_failure_count += 1
+            self.throttling_failure_timestamp = now
+        else:
+            self.last_t, self.last_used_at = step, now
+            self.throttle_reset(commit=False)
+        self.save()
+        return step is not None

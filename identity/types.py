@@ -41,7 +41,9 @@ class Principal:
     """Somebody who proved an identity for one request. Never cached beyond it.
 
     `owner_id` is the human answerable and equals `id` for a user. `permissions` are what is left
-    after every intersection (role, token scope, kind).
+    after every intersection (role, token scope, kind). `roles` hold in `workspace_id`,
+    `instance_roles` in every workspace. `authenticated_at` is the moment of the last proof; a
+    `fresh_mfa` counts from there.
     """
 
     kind: PrincipalKind
@@ -58,11 +60,17 @@ class Principal:
     token_id: str | None = None
     session_digest: str | None = None
     surface: Surface = Surface.API
+    instance_roles: frozenset[WorkspaceRole] = frozenset()
+    active: bool = True
 
     def actor(self) -> Actor:
         """Return the ids the journal keeps of this principal."""
         auth = "session" if self.session_digest else "token" if self.token_id else "none"
         return Actor(kind=self.kind, id=self.id, auth=auth, surface=self.surface)
+
+
+PRINCIPAL_NOT_LIVE = "identity.principal_not_live"
+"""The reason a claim stores when the agent, its owner, its token or its rights are gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ CODES: dict[str, str] = {
     "run.closed": "The run is closed",
     "run_not_found": "The run does not exist",
     "schema_invalid": "The JSON Schema is not acceptable",
+    "scope_exceeds_minter": "A scope is beyond what the minter holds",
     "scope_not_offered": "This scope is not offered for the request",
     "scopes_empty": "At least one scope is required",
     "self_review": "Nobody reviews their own request",
@@ -57,6 +58,10 @@ CODES: dict[str, str] = {
     "unknown_parameter": "The query has an unknown parameter",
     "unknown_scope": "The scope does not exist",
     "unsupported_media_type": "The content type is not supported",
+    "vault.integrity_failed": "Sealed data failed its integrity check",
+    "vault.kek_insecure": "A vault key file has unsafe ownership or mode",
+    "vault.kek_missing": "A vault key is missing",
+    "vault.kek_wrong": "Another key lies in place of a vault key",
 }
 """Every problem code and its title. Dotted reason codes that a stage stores belong to that stage."""
 

@@ -1,0 +1,110 @@
+"""`authorize`: the one function that answers *may they?* No answer means no."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from identity.roles import (
+    AGENT_PERMISSIBLE,
+    MATRIX,
+    NEEDS_FRESH_MFA,
+    NEEDS_MFA,
+    Permission,
+    WorkspaceRole,
+    permissions_of,
+)
+from identity.types import AuthStrength, AuthzVerdict, Principal, PrincipalKind
+
+FRESH_CODE_SECONDS = 300
+SHAREABLE = AGENT_PERMISSIBLE | {permission for permission in Permission if permission.endswith(".read")}
+"""What a share with another workspace may open: reading and using, never managing or deciding."""
+
+_PEOPLE = frozenset({PrincipalKind.USER})
+_RANKED = tuple(WorkspaceRole)
+
+
+def authorize(
+    principal: Principal,
+    permission: str,
+    *,
+    workspace_id: str,
+    shares: frozenset[str] = frozenset(),
+    now: datetime,
+) -> AuthzVerdict:
+    """Decide whether `principal` may use `permission` on an object of `workspace_id`.
+
+    `shares` are the workspaces with which that object is shared. The first reason that applies is
+    given, in this order: anonymous, principal_inactive, workspace_mismatch, unknown_permission,
+    role_required, insufficient_scope, step_up_required, permitted. Feature flags will stand after
+    unknown_permission. Pure and total.
+    """
+    outside = _outside(principal, workspace_id, shares)
+    if outside is not None:
+        return AuthzVerdict(False, outside)
+    if permission not in MATRIX:
+        return AuthzVerdict(False, "unknown_permission")
+    known = Permission(permission)
+    role = _role_for(principal, known, workspace_id, shares)
+    if role is None:
+        return AuthzVerdict(False, "role_required")
+    if not _in_scope(principal, known):
+        return AuthzVerdict(False, "insufficient_scope", role)
+    if strength_of(principal, now) < required_strength(known):
+        return AuthzVerdict(False, "step_up_required", role)
+    return AuthzVerdict(True, "permitted", role)
+
+
+def _outside(principal: Principal, workspace_id: str, shares: frozenset[str]) -> str | None:
+    if principal.kind is PrincipalKind.ANONYMOUS:
+        return "anonymous"
+    if not principal.active:
+        return "principal_inactive"
+    return None if _reaches(principal, workspace_id, shares) else "workspace_mismatch"
+
+
+def required_strength(permission: Permission) -> AuthStrength:
+    """Return the weakest proof of identity with which this permission may be used."""
+    if permission in NEEDS_FRESH_MFA:
+        return AuthStrength.FRESH_MFA
+    return AuthStrength.MFA if permission in NEEDS_MFA else AuthStrength.NONE
+
+
+def strength_of(principal: Principal, now: datetime) -> AuthStrength:
+    """Return how strongly the principal stands *now*: a fresh code ages to `mfa` after 300 s."""
+    age = now - principal.authenticated_at
+    fresh = timedelta(0) <= age <= timedelta(seconds=FRESH_CODE_SECONDS)
+    if principal.auth_strength is AuthStrength.FRESH_MFA and not fresh:
+        return AuthStrength.MFA
+    return principal.auth_strength
+
+
+def _reaches(principal: Principal, workspace_id: str, shares: frozenset[str]) -> bool:
+    own = principal.workspace_id
+    return workspace_id == own or own in shares or bool(_instance_roles(principal))
+
+
+def _instance_roles(principal: Principal) -> frozenset[WorkspaceRole]:
+    return principal.instance_roles if principal.kind in _PEOPLE else frozenset()
+
+
+def _role_for(
+    principal: Principal, permission: Permission, workspace_id: str, shares: frozenset[str]
+) -> WorkspaceRole | None:
+    """The highest role that gives the permission here, or None."""
+    shared = principal.workspace_id in shares and permission in SHAREABLE
+    at_home = workspace_id == principal.workspace_id or shared
+    local = principal.roles if at_home else frozenset[WorkspaceRole]()
+    wide = _instance_roles(principal)
+    for role in _RANKED:
+        one = frozenset({role})
+        if permission in permissions_of(one & local, in_instance=False):
+            return role
+        if permission in permissions_of(one & wide, in_instance=True):
+            return role
+    return None
+
+
+def _in_scope(principal: Principal, permission: Permission) -> bool:
+    if principal.kind not in _PEOPLE and permission not in AGENT_PERMISSIBLE:
+        return False
+    return permission in principal.permissions

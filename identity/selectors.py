@@ -1,0 +1,202 @@
+"""What identity answers about people, agents and their rights. Reads only; nothing is cached."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from identity.lifecycle import AgentState
+from identity.models import Agent, ApiToken, Membership, TotpFactor, User, Workspace
+from identity.roles import AGENT_PERMISSIBLE, MATRIX, Permission, WorkspaceRole, known_roles, permissions_of
+from identity.types import AuthStrength, Principal, PrincipalKind, Surface
+from kernel.errors import NotFoundError
+
+INSTANCE = "instance"
+DEFAULT = "default"
+logger = logging.getLogger(__name__)
+
+
+def workspace_by_slug(slug: str) -> Workspace:
+    """Return the live workspace of this slug, or raise NotFoundError."""
+    workspace = Workspace.objects.filter(slug=slug, archived_at__isnull=True).first()
+    if workspace is None:
+        raise NotFoundError("not_found", "No such workspace.")
+    return workspace
+
+
+def user_by_name(username: str) -> User | None:
+    """Return the person of this name, whatever its case."""
+    return User.objects.filter(username=username.lower()).first()
+
+
+def roles_of(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[WorkspaceRole]:
+    """Return the roles an active person holds by membership in this very workspace."""
+    texts = _live_memberships(now).filter(user_id=user_id, workspace_id=workspace_id)
+    return _known(frozenset(texts.values_list("role", flat=True)))
+
+
+def instance_roles_of(*, user_id: str, now: datetime) -> frozenset[WorkspaceRole]:
+    """Return the roles an active person holds in the workspace `instance`; they reach everywhere."""
+    texts = _live_memberships(now).filter(user_id=user_id, workspace__slug=INSTANCE)
+    return _known(frozenset(texts.values_list("role", flat=True)))
+
+
+def effective_roles(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[WorkspaceRole]:
+    """Return the roles that count in this workspace: its own and those of `instance`."""
+    local = roles_of(user_id=user_id, workspace_id=workspace_id, now=now)
+    return local | instance_roles_of(user_id=user_id, now=now)
+
+
+def permissions_of_user(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[Permission]:
+    """Return what this person may do in this workspace now; nothing for an inactive person."""
+    local = roles_of(user_id=user_id, workspace_id=workspace_id, now=now)
+    wide = instance_roles_of(user_id=user_id, now=now)
+    return permissions_of(local, in_instance=False) | permissions_of(wide, in_instance=True)
+
+
+def holders(permission: Permission, now: datetime) -> frozenset[str]:
+    """Return the people who are active, can log in and hold `permission` anywhere in the instance."""
+    rows = _live_memberships(now).filter(user__can_log_in=True, role__in=MATRIX[permission])
+    found = rows.values_list("user_id", "role", "workspace__slug")
+    return frozenset(
+        user_id
+        for user_id, role, slug in found
+        if permission in permissions_of(_known(frozenset({role})), in_instance=slug == INSTANCE)
+    )
+
+
+def sole_holder(permission: Permission, now: datetime) -> str | None:
+    """Return the one person who holds `permission`, or None when nobody or several do.
+
+    Whoever acts alone because of this answer writes `single_operator: true`.
+    """
+    found = holders(permission, now)
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def agent_owner(agent_id: str) -> str | None:
+    """Return the `usr_` id of the human answerable for this agent."""
+    return Agent.objects.filter(pk=agent_id).values_list("owner_id", flat=True).first()
+
+
+def has_factor(user_id: str) -> bool:
+    """Tell whether this person has a confirmed authenticator."""
+    return bool(TotpFactor.objects.filter(user_id=user_id, confirmed=True).exists())
+
+
+def principal_of_user(
+    *,
+    user: User,
+    workspace_id: str,
+    strength: AuthStrength,
+    client_ip: str,
+    request_id: str,
+    authenticated_at: datetime,
+    now: datetime,
+    surface: Surface = Surface.API,
+    session_digest: str | None = None,
+    token: ApiToken | None = None,
+) -> Principal:
+    """Return the person as a principal in `workspace_id`, bounded by the scopes of `token` if any."""
+    roles = roles_of(user_id=user.pk, workspace_id=workspace_id, now=now)
+    wide = instance_roles_of(user_id=user.pk, now=now)
+    held = permissions_of(roles, in_instance=False) | permissions_of(wide, in_instance=True)
+    return Principal(
+        kind=PrincipalKind.USER,
+        id=user.pk,
+        owner_id=user.pk,
+        workspace_id=workspace_id,
+        roles=roles,
+        permissions=held if token is None else held & frozenset(token.scopes),
+        auth_strength=strength,
+        client_ip=client_ip,
+        request_id=request_id,
+        authenticated_at=authenticated_at,
+        token_id=token.pk if token else None,
+        session_digest=session_digest,
+        surface=surface,
+        instance_roles=wide,
+        active=user.is_active,
+    )
+
+
+def principal_of_agent(
+    *,
+    agent: Agent,
+    token: ApiToken | None,
+    client_ip: str,
+    request_id: str,
+    now: datetime,
+    surface: Surface = Surface.API,
+) -> Principal:
+    """Return the agent with token scopes ∩ what an agent may hold ∩ what its owner holds now."""
+    held = permissions_of_user(user_id=agent.owner_id, workspace_id=agent.workspace_id, now=now)
+    bounded = held & AGENT_PERMISSIBLE
+    return Principal(
+        kind=PrincipalKind.AGENT,
+        id=agent.pk,
+        owner_id=agent.owner_id,
+        workspace_id=agent.workspace_id,
+        roles=effective_roles(user_id=agent.owner_id, workspace_id=agent.workspace_id, now=now),
+        permissions=bounded if token is None else bounded & frozenset(token.scopes),
+        auth_strength=AuthStrength.TOKEN if token else AuthStrength.NONE,
+        client_ip=client_ip,
+        request_id=request_id,
+        authenticated_at=now,
+        token_id=token.pk if token else None,
+        surface=surface,
+        active=agent_is_live(agent),
+    )
+
+
+def agent_is_live(agent: Agent) -> bool:
+    """Tell whether agent, owner and workspace are all in use."""
+    return agent.state == AgentState.ACTIVE and agent.owner.is_active and agent.workspace.archived_at is None
+
+
+def principal_for_agent_live(
+    *,
+    agent_id: str,
+    now: datetime,
+    token_id: str | None = None,
+    needs: Permission = Permission.TOOLS_PROPOSE,
+) -> Principal | None:
+    """Return the agent if it still may act at `now`; None means `identity.principal_not_live`.
+
+    Asks again for everything that can end between a proposal and its run: agent, owner and workspace
+    in use, the proposing token (when given) of this agent neither revoked nor expired, and `needs`
+    still among the permissions that are left.
+    """
+    agent = Agent.objects.select_related("owner", "workspace").filter(pk=agent_id).first()
+    if agent is None:
+        return None
+    token = _live_token(token_id, agent_id, now)
+    if token_id is not None and token is None:
+        return None
+    principal = principal_of_agent(
+        agent=agent, token=token, client_ip="", request_id="", now=now, surface=Surface.WORKER
+    )
+    return principal if principal.active and needs in principal.permissions else None
+
+
+def _live_token(token_id: str | None, agent_id: str, now: datetime) -> ApiToken | None:
+    return ApiToken.objects.filter(
+        pk=token_id, principal_agent_id=agent_id, revoked_at__isnull=True, expires_at__gt=now
+    ).first()
+
+
+def _live_memberships(now: datetime) -> QuerySet[Membership]:
+    return Membership.objects.filter(
+        Q(expires_at__isnull=True) | Q(expires_at__gt=now),
+        user__is_active=True,
+        workspace__archived_at__isnull=True,
+    )
+
+
+def _known(texts: frozenset[str]) -> frozenset[WorkspaceRole]:
+    roles = known_roles(texts)
+    if len(roles) != len(texts):
+        logger.error("a membership holds a role that does not exist; it grants nothing")
+    return roles
