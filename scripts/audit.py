@@ -39,18 +39,20 @@ def audit(name: str, findings: Findings) -> None:
     """
     print(f"audit: looking up {name}", flush=True)
     command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--format", "json"]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*command, "--progress-spinner", "off", "--requirement", name],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
+    said, complained = process.communicate()
     try:
-        packages = json.loads(done.stdout)["dependencies"]
+        packages = json.loads(said)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        findings.not_looked_up[name] = f"pip-audit ended with code {done.returncode}"
+        last_words = complained.strip().splitlines() or [f"pip-audit ended with code {process.returncode}"]
+        findings.not_looked_up[name] = last_words[-1]
         return
     for package in packages:
         sort_in(package, findings)
@@ -71,12 +73,10 @@ def sort_in(package: dict[str, object], findings: Findings) -> None:
 def report(findings: Findings) -> int:
     for name, identifiers in sorted(findings.vulnerable.items()):
         print(f"audit: {name} has known vulnerabilities: {', '.join(identifiers)}")
-    missed, reasons = findings.not_looked_up, list(findings.not_looked_up.values())
+    missed = findings.not_looked_up
     if missed:
-        print(
-            f"audit: {len(missed)} could NOT be looked up, nothing is known about them: {', '.join(missed)}"
-        )
-        print(f"audit: the reason given: {reasons[0]}")
+        print(f"audit: {len(missed)} NOT looked up, nothing is known about them: {', '.join(missed)}")
+        print(f"audit: the reason given: {next(iter(missed.values()))}")
     print(f"audit: {len(findings.clean)} looked up without a finding, {len(findings.vulnerable)} with one")
     if findings.vulnerable:
         return 1
