@@ -1,0 +1,152 @@
+"""A typed client of the REST API. Every method is one request and returns its answer.
+
+`Palyra(connection).approvals.decide(…)`; errors arrive as CliError with the exit code they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from palyra_site.cli.connection import Answer, Connection, Query
+from palyra_site.cli.exits import WAITING_STATES
+from palyra_site.cli.settings import API_PREFIX
+
+LONGEST_WAIT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The body of a decision. Absent parts are not sent."""
+
+    decision: str
+    scope: str | None = None
+    ttl_ms: int | None = None
+    comment: str | None = None
+    end_run: bool = False
+    otp: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        values = {
+            "decision": self.decision,
+            "scope": self.scope,
+            "ttl_ms": self.ttl_ms,
+            "comment": self.comment,
+            "end_run": self.end_run or None,
+            "otp": self.otp,
+        }
+        return _present(values)
+
+    def __repr__(self) -> str:
+        return f"Decision({self.decision!r}, scope={self.scope!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Reading of one kind of object: a page, all pages, or one by its id or name."""
+
+    connection: Connection
+    path: str
+
+    def page(self, filters: Mapping[str, Any]) -> Answer:
+        return self.connection.send(Query("GET", self.path, params=_present(filters)))
+
+    def pages(self, filters: Mapping[str, Any]) -> Iterator[Answer]:
+        """Yield page after page until the server has no more."""
+        cursor = filters.get("cursor")
+        while True:
+            answer = self.page({**filters, "cursor": cursor})
+            yield answer
+            following = answer.data.get("next_cursor")
+            if not answer.data.get("has_more") or not following or following == cursor:
+                return
+            cursor = following
+
+    def show(self, name: str) -> Answer:
+        return self.connection.send(Query("GET", self.at(name)))
+
+    def at(self, name: str, verb: str = "") -> str:
+        """Return the path of one object, or of a verb on it."""
+        return f"{self.path}/{quote(name, safe='')}" + (f"/{verb}" if verb else "")
+
+    def act(self, name: str, verb: str, body: Mapping[str, Any], *, key: str) -> Answer:
+        return self.connection.send(Query("POST", self.at(name, verb), body=dict(body), key=key))
+
+
+@dataclass(frozen=True, slots=True)
+class Runs(Collection):
+    def open(self, *, key: str, purpose: str | None = None, max_calls: int | None = None) -> Answer:
+        body = _present({"purpose": purpose, "max_calls": max_calls})
+        return self.connection.send(Query("POST", self.path, body=body, key=key))
+
+    def cancel(self, run_id: str, *, reason: str, key: str) -> Answer:
+        return self.act(run_id, "cancel", {"reason": reason}, key=key)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls(Collection):
+    def propose(
+        self, *, run_id: str, tool: str, arguments: Mapping[str, Any], key: str, dry_run: bool = False
+    ) -> Answer:
+        body: dict[str, Any] = {"run_id": run_id, "tool": tool, "input": dict(arguments)}
+        if dry_run:
+            body["dry_run"] = True
+        return self.connection.send(Query("POST", self.path, body=body, key=key))
+
+    def look(self, call_id: str, *, wait: int) -> Answer:
+        """Return the call when it has ended, else as it is after `wait` (at most 60) seconds."""
+        seconds = max(0, min(wait, LONGEST_WAIT))
+        return self.connection.send(
+            Query("GET", self.at(call_id), params={"wait": seconds}, patience=float(seconds))
+        )
+
+    def cancel(self, call_id: str, *, reason: str | None, key: str) -> Answer:
+        return self.act(call_id, "cancel", _present({"reason": reason}), key=key)
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals(Collection):
+    def decide(self, approval_id: str, decision: Decision, *, if_match: str, key: str) -> Answer:
+        """Send one decision; 200 when it settled the request, 202 while more people are needed."""
+        query = Query(
+            "POST",
+            self.at(approval_id, "decision"),
+            body=decision.body(),
+            headers={"If-Match": if_match},
+            key=key,
+        )
+        return self.connection.send(query)
+
+    def cancel(self, approval_id: str, *, key: str, otp: str | None = None) -> Answer:
+        return self.act(approval_id, "cancel", _present({"otp": otp}), key=key)
+
+
+class Palyra:
+    """The API by its nouns."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.runs = Runs(connection, f"{API_PREFIX}/runs")
+        self.calls = Calls(connection, f"{API_PREFIX}/tool-calls")
+        self.approvals = Approvals(connection, f"{API_PREFIX}/approvals")
+        self.tools = Collection(connection, f"{API_PREFIX}/tools")
+
+    def whoami(self) -> Answer:
+        return self.connection.send(Query("GET", f"{API_PREFIX}/whoami"))
+
+    def healthz(self) -> Answer:
+        return self.connection.send(Query("GET", "/healthz", retry=False))
+
+    def readyz(self) -> Answer:
+        return self.connection.send(Query("GET", "/readyz", retry=False))
+
+
+def has_ended(call: Mapping[str, Any]) -> bool:
+    """Tell whether a tool call is in a terminal state."""
+    return call.get("state") not in WAITING_STATES
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value != []}

@@ -1,0 +1,73 @@
+"""`palyra runs`: the pieces of work that calls belong to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from palyra_site.cli.arguments import All, Cursor, Limit, Since, Until, require_id, window
+from palyra_site.cli.listing import write_list
+from palyra_site.cli.session import current
+
+app = typer.Typer(help="Runs: the work that calls belong to.", no_args_is_help=True)
+
+COLUMNS = ("id", "state", "agent", "purpose", "calls_used", "calls_limit", "expires_at")
+RunId = Annotated[str, typer.Argument(metavar="ID", help="run_…")]
+
+
+@app.command("open", epilog='Example: palyra runs open --purpose "nightly report"')
+def open_(
+    ctx: typer.Context,
+    *,
+    purpose: Annotated[str | None, typer.Option("--purpose", help="What the run is for.")] = None,
+    max_calls: Annotated[
+        int | None, typer.Option("--max-calls", min=1, help="Most calls it may make.")
+    ] = None,
+) -> None:
+    """Open a run."""
+    session = current(ctx)
+    answer = session.api.runs.open(key=session.new_key(), purpose=purpose, max_calls=max_calls)
+    session.output.one(answer.text, answer.data)
+
+
+@app.command("list", epilog="Example: palyra runs list --state open")
+def list_(
+    ctx: typer.Context,
+    *,
+    state: Annotated[list[str] | None, typer.Option("--state", help="State; may be repeated.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Agent of the run.")] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+    all_: All = False,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """List runs, newest first."""
+    session = current(ctx)
+    filters = {"state": state, "agent": agent, "limit": limit, "cursor": cursor}
+    filters |= window(session.world, since, until)
+    write_list(session, session.api.runs, filters, COLUMNS, everything=all_)
+
+
+@app.command(epilog="Example: palyra runs show run_01JD2Q8ZV0C3M4N5P6R7S8T9VW")
+def show(ctx: typer.Context, *, run_id: RunId) -> None:
+    """Show a run with its calls counted by state."""
+    session = current(ctx)
+    answer = session.api.runs.show(require_id("run", run_id))
+    session.output.one(answer.text, answer.data)
+
+
+@app.command(epilog='Example: palyra runs cancel run_01JD2Q8ZV0C3M4N5P6R7S8T9VW --reason "wrong input" --yes')
+def cancel(
+    ctx: typer.Context,
+    *,
+    run_id: RunId,
+    reason: Annotated[str, typer.Option("--reason", help="Why.")],
+) -> None:
+    """Cancel a run with everything in it that waits or runs."""
+    session = current(ctx)
+    require_id("run", run_id)
+    session.confirm(f"Cancel {run_id} and all its open calls?")
+    answer = session.api.runs.cancel(run_id, reason=reason, key=session.new_key())
+    session.output.one(answer.text, answer.data)

@@ -1,0 +1,31 @@
+"""`palyra tools`: what agents may propose."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from palyra_site.cli.arguments import All, Cursor, Limit
+from palyra_site.cli.listing import write_list
+from palyra_site.cli.session import current
+
+app = typer.Typer(help="Tools that agents may propose.", no_args_is_help=True)
+
+COLUMNS = ("name", "kind", "tier", "risk", "requires_approval", "description")
+
+
+@app.command("list", epilog="Example: palyra tools list -o json")
+def list_(ctx: typer.Context, *, limit: Limit = None, cursor: Cursor = None, all_: All = False) -> None:
+    """List the tools of the catalog."""
+    session = current(ctx)
+    filters = {"limit": limit, "cursor": cursor}
+    write_list(session, session.api.tools, filters, COLUMNS, everything=all_)
+
+
+@app.command(epilog="Example: palyra tools show fs.write")
+def show(ctx: typer.Context, *, name: Annotated[str, typer.Argument(help="Name of the tool.")]) -> None:
+    """Show a tool with its input schema, tier and posture."""
+    session = current(ctx)
+    answer = session.api.tools.show(name)
+    session.output.one(answer.text, answer.data)

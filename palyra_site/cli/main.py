@@ -1,0 +1,153 @@
+"""The `palyra` command: a thin client of the API. Nothing here decides; the server does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from palyra_site.cli import options
+from palyra_site.cli.arguments import refuse_tokens
+from palyra_site.cli.commands import approvals, calls, runs, system, tools
+from palyra_site.cli.exits import Exit
+from palyra_site.cli.failures import CliError, PipeClosedError
+from palyra_site.cli.grouping import Grouped
+from palyra_site.cli.output import wants_json
+from palyra_site.cli.session import Session
+from palyra_site.cli.text import visible, visible_lines
+from palyra_site.cli.version import VERSION
+from palyra_site.cli.world import World, real_world
+
+PROGRAM = "palyra"
+COMPLETION = "_PALYRA_COMPLETE"
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=Grouped,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 internal, 2 usage, 3 not authenticated, 4 no connection, 5 unsupported, "
+    "6 refused, 7 conflict, 8 not found, 10 still waiting, 11 the tool failed.",
+)
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(calls.app, name="calls")
+app.add_typer(runs.app, name="runs")
+app.add_typer(tools.app, name="tools")
+system.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{PROGRAM} {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def palyra(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Govern AI agents: see what they ask for, decide, and read what happened."""
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    code = run(sys.argv[1:], real_world())
+    if code == Exit.PIPE_CLOSED:
+        # The interpreter flushes standard output once more at exit and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def run(argv: Sequence[str], world: World) -> int:
+    """Run one command line in `world` and return its exit code. Raises nothing that is expected."""
+    with ExitStack() as stack:
+        sessions: list[Session] = []
+
+        def keep(session: Session) -> None:
+            sessions.append(session)
+            stack.callback(session.close)
+
+        try:
+            refuse_tokens(argv)
+            return _invoke(argv, world, keep)
+        except CliError as error:
+            _report(error, world, as_json=_as_json(argv, sessions, world))
+            return error.exit_code
+        except typer.TyperException as error:
+            _report_usage(error, world)
+            return getattr(error, "exit_code", Exit.USAGE)
+        except (PipeClosedError, BrokenPipeError):
+            return Exit.PIPE_CLOSED
+        except KeyboardInterrupt:
+            return Exit.INTERRUPTED
+
+
+def command_tree() -> Any:
+    """Return the parsed tree of commands, each with the common options."""
+    tree = typer.main.get_command(app)
+    options.add_to(tree)
+    return tree
+
+
+def _invoke(argv: Sequence[str], world: World, keep: Callable[[Session], None]) -> int:
+    if COMPLETION in world.environ:
+        from palyra_site.cli.completion import teach_shells
+
+        teach_shells()
+    result = command_tree().main(args=list(argv), prog_name=PROGRAM, standalone_mode=False, obj=(world, keep))
+    return int(result or 0)
+
+
+def _as_json(argv: Sequence[str], sessions: list[Session], world: World) -> bool:
+    if not sessions:
+        return "--json" in argv
+    try:
+        return wants_json(sessions[-1].options, world)
+    except CliError:
+        return False
+
+
+def _report(error: CliError, world: World, *, as_json: bool) -> None:
+    """Write an error to standard error: the problem document, or one line and perhaps a hint."""
+    document = error.document
+    if as_json:
+        problem = document or {"code": error.code, "status": None, "detail": error.detail, "hint": error.hint}
+        world.stderr.write(json.dumps(problem, ensure_ascii=True) + "\n")
+        return
+    request = document.get("request_id") if document else None
+    suffix = f" (request {request})" if request else ""
+    lines = [f"error[{error.code}] {error.detail}{suffix}", *_findings(document)]
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    world.stderr.write("".join(f"{visible(line)}\n" for line in lines))
+
+
+def _findings(document: Any) -> list[str]:
+    errors = document.get("errors") if document else None
+    found = [item for item in errors if isinstance(item, dict)] if isinstance(errors, list) else []
+    return [f"  {item.get('pointer', '')} {item.get('code', '')}: {item.get('detail', '')}" for item in found]
+
+
+def _report_usage(error: typer.TyperException, world: World) -> None:
+    """A group without a command prints its help; every other mistake is one line."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        world.stderr.write(visible_lines(message) + "\n")
+        return
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else PROGRAM
+    world.stderr.write(f"error[usage] {visible(message)}\nhint: {path} --help\n")

@@ -1,0 +1,142 @@
+"""What one invocation works with: options, server, output, and questions to the person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from palyra_site.cli.exits import Exit
+from palyra_site.cli.failures import CliError, UsageError
+from palyra_site.cli.options import Options, given
+from palyra_site.cli.output import Output, output_for
+from palyra_site.cli.settings import Settings, resolve
+from palyra_site.cli.text import visible
+from palyra_site.cli.world import World
+
+if TYPE_CHECKING:
+    from palyra_site.cli.client import Palyra
+    from palyra_site.cli.connection import Answer
+
+_OTP_LENGTHS = range(6, 9)
+
+
+@dataclass
+class Session:
+    """One command's surroundings, built on first use."""
+
+    options: Options
+    world: World
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return resolve(self.options, self.world)
+
+    @cached_property
+    def output(self) -> Output:
+        return output_for(self.options, self.world)
+
+    @cached_property
+    def api(self) -> Palyra:
+        """The API client. Loading it costs more than all else, so only requests pay for it."""
+        from palyra_site.cli.client import Palyra
+        from palyra_site.cli.connection import Connection
+
+        if self.settings.origin.startswith("http://") and not self.settings.loopback:
+            self.say("warning: the token travels readable over http")
+        connection = Connection(self.settings, self.world, self._note)
+        self._closers.append(connection.close)
+        return Palyra(connection)
+
+    def close(self) -> None:
+        for close in self._closers:
+            close()
+
+    def new_key(self) -> str:
+        """Return the Idempotency-Key of this command's change."""
+        from palyra_site.cli.connection import new_key
+
+        key = self.options.idempotency_key
+        if key is None:
+            return new_key()
+        if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+            raise UsageError("--idempotency-key takes 1 to 255 printable ASCII characters.")
+        return key
+
+    def say(self, line: str) -> None:
+        """Write one line for the person to standard error."""
+        self.world.stderr.write(visible(line) + "\n")
+        self.world.stderr.flush()
+
+    @property
+    def interactive(self) -> bool:
+        """There is a person who can be asked."""
+        forbidden = self.options.no_input or bool(self.world.environ.get("PALYRA_NO_INPUT"))
+        return not forbidden and self.world.stdin.isatty()
+
+    def require_consent(self) -> None:
+        """Refuse, before anything is sent, a change that nobody could confirm."""
+        if not self.options.yes and not self.interactive:
+            raise UsageError("This changes something and nobody can be asked.", hint="add --yes")
+
+    def confirm(self, question: str) -> None:
+        """Ask and return, or raise: Enter, an end of input and anything but yes mean no."""
+        self.require_consent()
+        if self.options.yes:
+            return
+        profile = self.settings.profile
+        place = f"[{profile.name}] " if profile and profile.prompts_with_name else ""
+        self.world.stderr.write(visible(f"{place}{question} [y/N] "))
+        self.world.stderr.flush()
+        if self.world.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise CliError("not_confirmed", "Nothing was changed.", exit_code=Exit.USAGE)
+
+    def one_time_code(self) -> str | None:
+        """Return the code of --otp, --otp-file or PALYRA_OTP_FILE, None when none was given."""
+        if self.options.otp == "-":
+            return _checked_code(self.world.stdin.readline())
+        if self.options.otp is not None:
+            return _checked_code(self.options.otp)
+        name = self.options.otp_file or self.world.environ.get("PALYRA_OTP_FILE")
+        return _checked_code(_read_text(name)) if name else None
+
+    def with_step_up(self, send: Callable[[str | None], Answer]) -> Answer:
+        """Call `send` with the given code; when the server wants one and none was given, ask once."""
+        code = self.one_time_code()
+        try:
+            return send(code)
+        except CliError as error:
+            if error.code != "step_up_required" or code is not None or not self.interactive:
+                raise
+        return send(_checked_code(self.world.ask_secret("One-time code: ")))
+
+    def _note(self, level: int, line: str) -> None:
+        if self.options.verbose >= level:
+            self.say(line)
+
+
+def current(ctx: typer.Context) -> Session:
+    """Return the session of the running command."""
+    world, keep = ctx.find_root().obj
+    session = Session(options=given(ctx), world=world)
+    keep(session)
+    return session
+
+
+def _checked_code(text: str) -> str:
+    code = text.strip()
+    if len(code) not in _OTP_LENGTHS or not (code.isascii() and code.isdecimal()):
+        raise UsageError("A one-time code has 6 to 8 digits.")
+    return code
+
+
+def _read_text(name: str) -> str:
+    try:
+        return Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("The file of the one-time code cannot be read.") from error
