@@ -1,0 +1,104 @@
+"""Who may answer a request. Authority first, separation of duties next, freshness last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from approvals.types import Risk
+
+FRESH_SECONDS = 300
+_STEP_UP_RISKS = frozenset({Risk.HIGH, Risk.CRITICAL})
+_KNOWN_RISKS = frozenset(Risk)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """A principal as read at the decision. `permitted` says that `approvals.decide` is held here now.
+
+    `second_factor` says that the login used a one-time code; `otp_verified_at` when one was last
+    accepted; `sole_holder` that no other active person of the instance may decide.
+    """
+
+    is_person: bool
+    id: str
+    permitted: bool
+    roles: frozenset[str]
+    second_factor: bool
+    otp_verified_at: datetime | None
+    sole_holder: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What eligibility reads of a request."""
+
+    requester_id: str
+    requester_owner_id: str
+    role_sets: tuple[frozenset[str], ...]
+    quorum: int
+    risk: str
+    step_up: bool
+    reviewer_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """`code` is the problem code of a refusal, empty when `ok`.
+
+    `single_operator` says that the sole holder's exception was used; then one allow is enough.
+    """
+
+    ok: bool
+    code: str = ""
+    relation: str | None = None
+    single_operator: bool = False
+
+
+def may_review(person: Reviewer, question: Question, now: datetime) -> Eligibility:
+    """Decide whether `person` may answer at `now`; the first refusal in this order counts.
+
+    An active human, the permission and one role of every set, no part in the question, not answered
+    before, a fresh enough code. The sole holder of the permission is excused from role sets and from
+    having no part, and then needs a fresh code whatever the risk.
+    """
+    if not person.is_person:
+        return Eligibility(False, "reviewer_is_agent")
+    role_missing = not has_every_role(person.roles, question.role_sets)
+    if not person.permitted or (role_missing and not person.sole_holder):
+        return Eligibility(False, "not_a_reviewer")
+    relation = relation_to(person.id, question)
+    if relation is not None and not person.sole_holder:
+        return Eligibility(False, "self_review", relation)
+    if person.id in question.reviewer_ids:
+        return Eligibility(False, "conflict")
+    alone = person.sole_holder and (role_missing or relation is not None or question.quorum > 1)
+    if not _code_is_fresh(person, question, alone, now):
+        return Eligibility(False, "step_up_required")
+    return Eligibility(True, single_operator=alone)
+
+
+def has_every_role(roles: frozenset[str], role_sets: tuple[frozenset[str], ...]) -> bool:
+    """Tell whether `roles` holds one role of every set."""
+    return all(roles & wanted for wanted in role_sets)
+
+
+def relation_to(person_id: str, question: Question) -> str | None:
+    """Return what makes the question this person's own, or None."""
+    if person_id == question.requester_id:
+        return "requester"
+    return "owner" if person_id == question.requester_owner_id else None
+
+
+def _code_is_fresh(person: Reviewer, question: Question, alone: bool, now: datetime) -> bool:
+    if not person.second_factor and not _within(person.otp_verified_at, now):
+        return False
+    if question.risk == Risk.CRITICAL or question.risk not in _KNOWN_RISKS:
+        return person.otp_verified_at == now
+    if question.risk in _STEP_UP_RISKS or question.step_up or alone:
+        return _within(person.otp_verified_at, now)
+    return True
+
+
+def _within(verified_at: datetime | None, now: datetime) -> bool:
+    return verified_at is not None and timedelta(0) <= now - verified_at <= timedelta(seconds=FRESH_SECONDS)

@@ -1,0 +1,22 @@
+"""A person's answer stays as it was given."""
+
+from django.db import migrations
+
+from kernel.append_only import AppendOnly
+
+REVIEWS = AppendOnly(table="approvals_review", keys=(("id",), ("request_id", "reviewer_id")))
+
+
+def create(apps, schema_editor):
+    for statement in REVIEWS.create(schema_editor.connection.vendor):
+        schema_editor.execute(statement)
+
+
+def drop(apps, schema_editor):
+    for statement in REVIEWS.drop(schema_editor.connection.vendor):
+        schema_editor.execute(statement)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("approvals", "0001_initial")]
+    operations = [migrations.RunPython(create, drop)]

@@ -1,0 +1,176 @@
+"""What approvals answers about requests and grants. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from approvals.eligibility import Question, has_every_role
+from approvals.lifecycle import ApprovalOutcome
+from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
+from approvals.types import RequestStatus, Verdict
+from identity.authorization import authorize
+from identity.roles import Permission
+from identity.selectors import effective_roles, holders, permissions_of_user, sole_holder
+from identity.types import Principal, PrincipalKind
+
+MAY_DECIDE = Permission.APPROVALS_DECIDE
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalClaim:
+    """What a claim reads of the answer: who allowed, in which roles, and what may be consumed.
+
+    `count` is the number of distinct people in `deciders`; `single_operator` says that one of them
+    acted alone by the sole-operator rule.
+    """
+
+    request: ApprovalRequest
+    grant: Grant | None
+    roles: frozenset[str]
+    deciders: frozenset[str]
+    count: int
+    single_operator: bool
+
+
+def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
+    """Return the facts of a request, or None when there is none of this id.
+
+    Counts the allows of people who may still decide at `now`; the grant is present whatever its
+    state, `consume_grant` has the last word on it.
+    """
+    request = ApprovalRequest.objects.filter(pk=request_id).first()
+    if request is None:
+        return None
+    allows = [review for review in request.reviews.all() if review.verdict == Verdict.ALLOW]
+    counted = eligible_now(request, allows, now)
+    counting = [review for review in allows if review.reviewer_id in counted]
+    return ApprovalClaim(
+        request=request,
+        grant=request.grants.first(),
+        roles=frozenset(role for review in counting for role in review.roles),
+        deciders=counted,
+        count=len(counted),
+        single_operator=any(review.single_operator for review in counting),
+    )
+
+
+def outcome_of_call(call_id: str) -> ApprovalOutcome | None:
+    """Return how the question of one waiting call stands, or None when it never asked.
+
+    A call that waited on an allowed request but was not covered by the answer is `cancelled`.
+    """
+    waiting = ApprovalCall.objects.select_related("request").filter(call_id=call_id).first()
+    if waiting is None:
+        return None
+    status = waiting.request.status
+    if status == RequestStatus.ALLOWED and waiting.grant_id is None:
+        status = RequestStatus.CANCELLED
+    return ApprovalOutcome(str(status), waiting.request_id, waiting.grant_id)
+
+
+def waiting_call_ids(request_id: str) -> tuple[str, ...]:
+    """Return all calls attached to a request, in order of arrival."""
+    rows = ApprovalCall.objects.filter(request_id=request_id).order_by("position")
+    return tuple(rows.values_list("call_id", flat=True))
+
+
+def due_for_expiry(now: datetime, limit: int) -> tuple[str, ...]:
+    """Return up to `limit` pending requests whose time is over, the oldest first."""
+    due = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, expires_at__lte=now)
+    return tuple(due.order_by("expires_at").values_list("pk", flat=True)[:limit])
+
+
+def visible_to(principal: Principal, now: datetime) -> QuerySet[ApprovalRequest]:
+    """Return the requests this principal may know of; the rest do not exist for it."""
+    own = Q(requester_id=principal.id)
+    if principal.kind is not PrincipalKind.USER:
+        return ApprovalRequest.objects.filter(own)
+    own |= Q(requester_owner_id=principal.id)
+    if _reads(principal, principal.workspace_id, now):
+        own |= Q(workspace_id=principal.workspace_id)
+    if principal.instance_roles and _reads(principal, "", now):
+        return ApprovalRequest.objects.all()
+    return ApprovalRequest.objects.filter(own)
+
+
+def may_see(principal: Principal, request: ApprovalRequest, now: datetime) -> bool:
+    """Tell whether `request` is among what `visible_to` gives this principal."""
+    if principal.id == request.requester_id:
+        return True
+    if principal.kind is not PrincipalKind.USER:
+        return False
+    return principal.id == request.requester_owner_id or _reads(principal, request.workspace_id, now)
+
+
+def _reads(principal: Principal, workspace_id: str, now: datetime) -> bool:
+    return authorize(principal, Permission.APPROVALS_READ, workspace_id=workspace_id, now=now).allowed
+
+
+def pending_for(principal: Principal, now: datetime) -> QuerySet[ApprovalRequest]:
+    """Return the visible requests that still wait for an answer at `now`."""
+    return visible_to(principal, now).filter(status=RequestStatus.PENDING, expires_at__gt=now)
+
+
+def eligible_reviewers(
+    *,
+    workspace_id: str,
+    role_sets: tuple[frozenset[str], ...],
+    requester_id: str,
+    requester_owner_id: str,
+    now: datetime,
+) -> frozenset[str]:
+    """Return the people who could answer such a request at `now`, by the rules of `may_review`.
+
+    Freshness of a login is not asked. The sole holder of the permission counts for everything.
+    """
+    able = {person for person in holders(MAY_DECIDE, now) if _holds(person, workspace_id, now)}
+    alone = sole_holder(MAY_DECIDE, now)
+    return frozenset(
+        person
+        for person in able
+        if person == alone
+        or (
+            person not in (requester_id, requester_owner_id)
+            and has_every_role(_role_texts(person, workspace_id, now), role_sets)
+        )
+    )
+
+
+def eligible_now(request: ApprovalRequest, reviews: list[Review], now: datetime) -> frozenset[str]:
+    """Return which of these reviewers may still decide at `now`: a demoted one no longer counts."""
+    role_sets = question_of(request).role_sets
+    return frozenset(
+        review.reviewer_id
+        for review in reviews
+        if _holds(review.reviewer_id, request.workspace_id, now)
+        and (
+            review.single_operator
+            or has_every_role(_role_texts(review.reviewer_id, request.workspace_id, now), role_sets)
+        )
+    )
+
+
+def question_of(request: ApprovalRequest) -> Question:
+    """Return what eligibility reads of a stored request."""
+    return Question(
+        requester_id=request.requester_id,
+        requester_owner_id=request.requester_owner_id,
+        role_sets=tuple(frozenset(roles) for roles in request.obligations["role_sets"]),
+        quorum=request.quorum,
+        risk=request.risk,
+        step_up=bool(request.obligations["step_up"]),
+        reviewer_ids=frozenset(request.reviews.values_list("reviewer_id", flat=True)),
+    )
+
+
+def _holds(person: str, workspace_id: str, now: datetime) -> bool:
+    return MAY_DECIDE in permissions_of_user(user_id=person, workspace_id=workspace_id, now=now)
+
+
+def _role_texts(person: str, workspace_id: str, now: datetime) -> frozenset[str]:
+    return frozenset(
+        role.value for role in effective_roles(user_id=person, workspace_id=workspace_id, now=now)
+    )
