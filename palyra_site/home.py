@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -25,7 +26,7 @@ def sealing_key(path: Path) -> bytes:
     another one, because everything sealed under the old key would silently stop opening.
     """
     if not path.exists():
-        if path.parent.exists() and any(path.parent.iterdir()):
+        if _has_neighbours(path) and not path.exists():
             raise ImproperlyConfigured(f"key file {path} is missing; restore it from backup")
         _create_key(path)
     mode = path.stat()
@@ -37,13 +38,31 @@ def sealing_key(path: Path) -> bytes:
     return key
 
 
+def _has_neighbours(path: Path) -> bool:
+    """Tell whether the key's directory holds anything but the key and drafts of it."""
+    if not path.parent.exists():
+        return False
+    return any(
+        entry.name != path.name and not entry.name.startswith(_draft_prefix(path))
+        for entry in path.parent.iterdir()
+    )
+
+
 def _create_key(path: Path) -> None:
+    """Create the key unless another process was faster; nobody ever sees half of one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(_draft_prefix(path) + secrets.token_hex(8))
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
+
+
+def _draft_prefix(path: Path) -> str:
+    return f".{path.name}."

@@ -39,16 +39,19 @@ def unsafe_process_options(tree: ast.Module) -> Iterator[str]:
                 yield f"line {call.lineno}: {word.arg}"
 
 
-def process_imports(tree: ast.Module) -> Iterator[str]:
+def imported_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the line and the dotted name of everything imported, wherever in the file."""
     for node in ast.walk(tree):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            if name.split(".")[0] in ("subprocess", "multiprocessing", "pty"):
-                yield f"line {node.lineno}: imports {name}"
+            yield from ((node.lineno, f"{node.module or ''}.{alias.name}") for alias in node.names)
+
+
+def process_imports(tree: ast.Module) -> Iterator[str]:
+    for line, name in imported_names(tree):
+        if name.split(".")[0] in ("subprocess", "multiprocessing", "pty"):
+            yield f"line {line}: imports {name}"
 
 
 def process_calls(tree: ast.Module) -> Iterator[str]:
@@ -67,12 +70,13 @@ def durable_transactions(tree: ast.Module) -> Iterator[str]:
 
 
 def trusted_markup(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        words = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-        if "mark_safe" in words or (isinstance(node, ast.Attribute) and node.attr == "mark_safe"):
-            yield f"line {node.lineno}: mark_safe"
+    for line, name in imported_names(tree):
+        if name.endswith(".mark_safe"):
+            yield f"line {line}: imports {name}"
     for call in calls(tree):
         constant = all(isinstance(argument, ast.Constant) for argument in call.args)
+        if called_name(call) == "mark_safe":
+            yield f"line {call.lineno}: mark_safe"
         if called_name(call) in ("SafeString", "SafeText") and not constant:
             yield f"line {call.lineno}: {called_name(call)} around something that varies"
 
