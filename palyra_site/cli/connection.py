@@ -42,16 +42,19 @@ class Answer:
     text: str
 
     @property
+    def value(self) -> object:
+        """The JSON value of the body, or CliError when it is none."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            raise _invalid("The server's answer is no JSON.") from error
+
+    @property
     def data(self) -> dict[str, Any]:
         """The JSON object of the body, or CliError when it is none."""
-        try:
-            value: object = json.loads(self.text)
-        except ValueError:
-            value = None
+        value = self.value
         if not isinstance(value, dict):
-            raise CliError(
-                "invalid_answer", "The server's answer is no JSON object.", exit_code=Exit.INTERNAL
-            )
+            raise _invalid("The server's answer is no JSON object.")
         return value
 
     @property
@@ -230,9 +233,11 @@ def _text(response: httpx.Response) -> str:
     try:
         return response.content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CliError(
-            "invalid_answer", "The server's answer is not UTF-8.", exit_code=Exit.INTERNAL
-        ) from error
+        raise _invalid("The server's answer is not UTF-8.") from error
+
+
+def _invalid(detail: str) -> CliError:
+    return CliError("invalid_answer", detail, exit_code=Exit.INTERNAL)
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

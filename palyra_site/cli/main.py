@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -98,9 +98,16 @@ def run(argv: Sequence[str], world: World) -> int:
 
 def command_tree() -> Any:
     """Return the parsed tree of commands, each with the common options."""
-    tree = typer.main.get_command(app)
+    tree: Any = typer.main.get_command(app)
     options.add_to(tree)
+    _name_exit_codes(tree.commands.values())
     return tree
+
+
+def _name_exit_codes(commands: Iterable[Any]) -> None:
+    for command in commands:
+        command.epilog = "\n\n".join(filter(None, (command.epilog, "Exit codes: palyra --help")))
+        _name_exit_codes(getattr(command, "commands", {}).values())
 
 
 def _invoke(argv: Sequence[str], world: World, keep: Callable[[Session], None]) -> int:

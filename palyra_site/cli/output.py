@@ -35,9 +35,8 @@ class Output:
         """Write an object that was made here."""
         self.one(_compact(data), data)
 
-    def body(self, text: str) -> None:
-        """Write any JSON body: an object in the format asked for, anything else as JSON."""
-        value: object = json.loads(text)
+    def body(self, text: str, value: object) -> None:
+        """Write any JSON body: an object in the format asked for, else and by default as JSON."""
         if isinstance(value, dict) and self.format is not Format.TABLE:
             self.one(text, value)
         else:

@@ -43,9 +43,15 @@ class Stream(io.StringIO):
 
     encoding = "utf-8"
 
-    def __init__(self, text: str = "", *, terminal: bool = False) -> None:
+    def __init__(self, text: str = "", *, terminal: bool = False, closed_pipe: bool = False) -> None:
         super().__init__(text)
         self._terminal = terminal
+        self._closed_pipe = closed_pipe
+
+    def write(self, text: str) -> int:
+        if self._closed_pipe:
+            raise BrokenPipeError
+        return super().write(text)
 
     def isatty(self) -> bool:
         return self._terminal
@@ -79,6 +85,9 @@ class Shell:
     terminal: bool = False
     typed: str = ""
     secrets: list[str] = field(default_factory=list)
+    real_network: bool = False
+    pipe_closed: bool = False
+    ignore_wait: bool = False
     on_request: Callable[[httpx.Request], httpx.Response] | None = None
 
     def __call__(self, *argv: str) -> Result:
@@ -93,11 +102,11 @@ class Shell:
         world = World(
             environ=self.environ,
             stdin=Stream(self.typed, terminal=self.terminal),
-            stdout=Stream(terminal=self.terminal),
+            stdout=Stream(terminal=self.terminal, closed_pipe=self.pipe_closed),
             stderr=Stream(terminal=self.terminal),
             user_home=self.home,
             server_home=self.home / ".palyra",
-            transport=httpx.MockTransport(self._server(seen, clock)),
+            transport=None if self.real_network else httpx.MockTransport(self._server(seen, clock)),
             sleep=pause,
             monotonic=lambda: clock[0],
             clock=lambda: 1_767_607_200.0,
@@ -113,7 +122,7 @@ class Shell:
 
         def serve(request: httpx.Request) -> httpx.Response:
             seen.append(request)
-            clock[0] += float(request.url.params.get("wait", 0))
+            clock[0] += 0.0 if self.ignore_wait else float(request.url.params.get("wait", 0))
             if self.on_request:
                 return self.on_request(request)
             assert remaining, f"nothing expected, but {request.method} {request.url} was sent"

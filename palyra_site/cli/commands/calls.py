@@ -30,7 +30,7 @@ def propose(
     ctx: typer.Context,
     *,
     tool: Annotated[str, typer.Argument(help="Name of the tool.")],
-    pairs: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="More input.")] = None,
+    pairs: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More input.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="run_… that the call belongs to.")] = None,
     new_run: Annotated[bool, typer.Option("--new-run", help="Open a run for this call.")] = False,
     input_: Annotated[

@@ -97,7 +97,7 @@ def api(
         Query(method.value, target, body=body, headers=headers, key=session.new_key())
     )
     if "json" in answer.headers.get("Content-Type", ""):
-        session.output.body(answer.text)
+        session.output.body(answer.text, answer.value)
     elif answer.text:
         session.output.raw(answer.text)
 
