@@ -1,0 +1,38 @@
+"""Who may change what is decided: the identity permission and Cedar's own word, both."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from identity.models import Workspace
+from identity.roles import Permission
+from identity.selectors import INSTANCE
+from identity.services import require_authority
+from kernel.errors import RefusedError
+from kernel.record import Actor
+from policy.decisions import govern
+from policy.snapshot import principal_facts, principal_ref
+from policy.types import Effect, EntityRef, PolicyRequestContext
+
+
+def require_governance(
+    actor: Actor, permission: Permission, resource: EntityRef, workspace_id: str, now: datetime
+) -> None:
+    """Raise RefusedError unless the instance acts, or a person with the permission and Cedar's allow.
+
+    An empty `workspace_id` asks for the permission in the whole instance.
+    """
+    require_authority(actor, permission, workspace_id, now)
+    if actor.kind == "system":
+        return
+    within = workspace_id or Workspace.objects.values_list("pk", flat=True).get(slug=INSTANCE)
+    decision = govern(
+        reference=principal_ref(actor.kind, actor.id),
+        known=principal_facts(actor.kind, actor.id, within, now),
+        permission=permission,
+        resource=resource,
+        workspace_id=within,
+        context=PolicyRequestContext(now=now, auth_method=actor.auth),
+    )
+    if decision.effect is not Effect.ALLOW:
+        raise RefusedError("role_required", decision.reason)

@@ -1,0 +1,345 @@
+"""The decision: one pure, total function over a request, plain facts and a compiled set.
+
+An approval clears an approval obligation and nothing else. Whatever goes wrong denies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import cedarpy
+
+from identity.roles import WorkspaceRole
+from policy.compilation import OBLIGATIONS, CompiledSet, Rule
+from policy.placement import EntityHandles
+from policy.requests import Prepared, RequestError, prepare
+from policy.schema import SKILL_EXECUTE
+from policy.types import (
+    ApprovalFacts,
+    Code,
+    DeterminingPolicy,
+    Effect,
+    Obligation,
+    PolicyDecision,
+    PolicyEvaluationConfig,
+    PolicyExplanation,
+    PolicyRequest,
+    PolicyRequestContext,
+    PolicySetRef,
+    Risk,
+    World,
+)
+
+_FAVOURABLE_COUNT = 99
+_FAILED = "The rules could not be evaluated, so nothing is permitted."
+
+
+class EvaluationError(Exception):
+    """Cedar gave no decision, or an error beside one."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("; ".join(errors) or "no decision")
+        self.errors = tuple(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One pass: Cedar's decision and the rules that determined it."""
+
+    allowed: bool
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request in normal form, put to one set."""
+
+    prepared: Prepared
+    context: PolicyRequestContext
+    config: PolicyEvaluationConfig
+    policies: CompiledSet
+    entities: cedarpy.Entities
+    entity_names: tuple[str, ...]
+
+    def ask(self, *, allow_sensitive: bool, approval: ApprovalFacts | None) -> Answer:
+        """Run one pass; raises EvaluationError on any diagnostic, whatever was decided."""
+        result = cedarpy.is_authorized(
+            self.prepared.cedar(allow_sensitive=allow_sensitive, approval=approval),
+            self.policies.policy_handle,
+            self.entities,
+            schema=self.policies.schema_handle,
+        )
+        if result.decision is cedarpy.Decision.NoDecision or result.diagnostics.errors:
+            raise EvaluationError(result.diagnostics.errors)
+        reasons = sorted(result.diagnostics.reasons)
+        return Answer(result.allowed, tuple(self.policies.rules[reason] for reason in reasons))
+
+
+def evaluate(
+    *,
+    request: PolicyRequest,
+    context: PolicyRequestContext,
+    config: PolicyEvaluationConfig,
+    world: World,
+    policies: CompiledSet,
+    handles: EntityHandles | None = None,
+) -> PolicyDecision:
+    """Decide. Never raises: an error, a diagnostic or a malformed request is a denial.
+
+    `handles` caches parsed entities between calls and changes nothing else.
+    """
+    started = time.perf_counter_ns()
+    try:
+        decision = _evaluate(request, context, config, world, policies, handles)
+    except RequestError as error:
+        decision = refuse(error.code, error.reason)
+    except EvaluationError as error:
+        decision = refuse(Code.EVALUATION_FAILED, _FAILED, errors=error.errors, cedar=True)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the engine is not an Exception
+        decision = refuse(Code.EVALUATION_FAILED, _FAILED, errors=(type(error).__name__,))
+    explanation = replace(
+        decision.explanation,
+        policy_set=policies.ref,
+        catalog_digest=policies.catalog_digest,
+        slice_size=len(policies.rules),
+        duration_us=(time.perf_counter_ns() - started) // 1000,
+    )
+    return replace(decision, explanation=explanation)
+
+
+def refuse(
+    code: Code,
+    reason: str,
+    *,
+    errors: tuple[str, ...] = (),
+    cedar: bool = False,
+    policy_set: PolicySetRef = PolicySetRef(),
+) -> PolicyDecision:
+    """Return a denial that no rule determined."""
+    explanation = PolicyExplanation(
+        evaluated_with_cedar=cedar, reason=reason, diagnostics_errors=errors, policy_set=policy_set
+    )
+    return PolicyDecision(Effect.DENY, code, reason, (), explanation)
+
+
+def _evaluate(
+    request: PolicyRequest,
+    context: PolicyRequestContext,
+    config: PolicyEvaluationConfig,
+    world: World,
+    policies: CompiledSet,
+    handles: EntityHandles | None,
+) -> PolicyDecision:
+    prepared = prepare(request, context, config, world, policies)
+    entities, names = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
+    case = Case(prepared, context, config, policies, entities, names)
+    if prepared.action is None:
+        return _without_permit(case)
+    if context.approval is None:
+        return _without_approval(case)
+    return _with_approval(case, context.approval)
+
+
+def _without_approval(case: Case) -> PolicyDecision:
+    first = case.ask(allow_sensitive=case.config.allow_sensitive_tools, approval=None)
+    unknown = _unknown_obligations(first.rules)
+    if unknown:
+        return _deny(case, Code.OBLIGATION_UNKNOWN, first.rules, f"Unknown obligation: {unknown[0]}.")
+    if first.allowed:
+        return _permitted(case, first.rules, first.rules)
+    if not first.rules:
+        return _without_permit(case)
+    if not all(rule.needs_approval for rule in first.rules):
+        return _deny(case, Code.DENIED, first.rules)
+    return _if_approved(case, first.rules)
+
+
+def _if_approved(case: Case, forbids: tuple[Rule, ...]) -> PolicyDecision:
+    """Ask what the best possible approval would change: what it cannot cure is named first."""
+    second = case.ask(allow_sensitive=True, approval=_most_favourable(case.policies))
+    unknown = _unknown_obligations(second.rules)
+    if unknown:
+        return _deny(case, Code.OBLIGATION_UNKNOWN, second.rules, f"Unknown obligation: {unknown[0]}.")
+    if second.allowed:
+        return _permitted(case, forbids, (*forbids, *second.rules))
+    return _deny(case, Code.DENIED, second.rules) if second.rules else _without_permit(case)
+
+
+def _with_approval(case: Case, approval: ApprovalFacts) -> PolicyDecision:
+    """Collect the obligations as if there were no approval, then hold the real one against them."""
+    bare = _without_approval(case)
+    if bare.effect is Effect.DENY:
+        return bare
+    real = case.ask(allow_sensitive=True, approval=approval)
+    unknown = _unknown_obligations(real.rules)
+    if unknown:
+        return _deny(case, Code.OBLIGATION_UNKNOWN, real.rules, f"Unknown obligation: {unknown[0]}.")
+    if not real.allowed and not real.rules:
+        return _without_permit(case)
+    if not real.allowed and not all(rule.needs_approval for rule in real.rules):
+        return _deny(case, Code.DENIED, real.rules)
+    collected = _merge(bare.obligations, _obligations(case, real.rules))
+    if not real.allowed or not all(_is_met(obligation, approval) for obligation in collected):
+        return _decided(case, Effect.REQUIRE_APPROVAL, Code.APPROVAL_REQUIRED, real.rules, collected)
+    rest = tuple(obligation for obligation in collected if obligation.kind != "approval")
+    return _decided(case, Effect.ALLOW, Code.ALLOWED, real.rules, rest)
+
+
+def _permitted(case: Case, determining: tuple[Rule, ...], obliging: tuple[Rule, ...]) -> PolicyDecision:
+    obligations = _obligations(case, obliging)
+    if any(obligation.kind == "approval" for obligation in obligations):
+        effect, code = Effect.REQUIRE_APPROVAL, Code.APPROVAL_REQUIRED
+        named = tuple(rule for rule in determining if rule.needs_approval) or obliging
+        return _decided(case, effect, code, named, obligations, matched=obliging)
+    return _decided(case, Effect.ALLOW, Code.ALLOWED, determining, obligations)
+
+
+def _without_permit(case: Case) -> PolicyDecision:
+    """Deny by the first fact that explains why no permit matched."""
+    placement = case.prepared.placement
+    reason = "No rule permits this action."
+    code = Code.NO_PERMIT
+    if case.prepared.executes_tool and not placement.principal_allowed:
+        code, reason = Code.PRINCIPAL_NOT_ALLOWLISTED, "The principal may not execute tools here."
+    elif case.prepared.executes_tool and not placement.channel_allowed:
+        code, reason = Code.CHANNEL_NOT_ALLOWLISTED, "Tools may not be executed from this channel."
+    elif case.prepared.executes_tool and not placement.tool_allowlisted:
+        code, reason = Code.TOOL_NOT_ALLOWLISTED, "The tool is not on the workspace's allowlist."
+    elif case.prepared.action_name == SKILL_EXECUTE and not placement.skill_allowlisted:
+        code, reason = Code.SKILL_NOT_ALLOWLISTED, "The skill is not on the workspace's allowlist."
+    return _deny(case, code, (), reason)
+
+
+def _deny(case: Case, code: Code, rules: tuple[Rule, ...], reason: str = "") -> PolicyDecision:
+    named = rules if code is not Code.DENIED else tuple(r for r in rules if not r.needs_approval) or rules
+    return _decided(case, Effect.DENY, code, named, (), matched=rules, reason=reason)
+
+
+def _decided(
+    case: Case,
+    effect: Effect,
+    code: Code,
+    determining: tuple[Rule, ...],
+    obligations: tuple[Obligation, ...],
+    *,
+    matched: tuple[Rule, ...] = (),
+    reason: str = "",
+) -> PolicyDecision:
+    described = [rule.annotations.get("description", "") for rule in determining]
+    text = reason or next(filter(None, described), f"Decided by {_names(determining)}.")
+    explanation = _explanation(case, text, determining, matched or determining)
+    return PolicyDecision(effect, code, text, obligations, explanation)
+
+
+def _explanation(
+    case: Case, reason: str, determining: tuple[Rule, ...], matched: tuple[Rule, ...]
+) -> PolicyExplanation:
+    prepared, placement = case.prepared, case.prepared.placement
+    return PolicyExplanation(
+        evaluated_with_cedar=prepared.action is not None,
+        reason=reason,
+        determining_policies=tuple(_determining(rule) for rule in determining),
+        matched_policy_ids=tuple(sorted({rule.id for rule in matched})),
+        is_sensitive_action=prepared.sensitive,
+        is_allowlisted_tool=placement.tool_allowlisted,
+        is_allowlisted_skill=placement.skill_allowlisted,
+        is_tool_execute_principal_allowed=placement.principal_allowed,
+        is_tool_execute_channel_allowed=placement.channel_allowed,
+        requested_tool=prepared.resource.id if prepared.resource.type == "Tool" else None,
+        requested_skill=prepared.resource.id if prepared.resource.type == "Skill" else None,
+        request_capabilities=prepared.capabilities,
+        constructed_entities=case.entity_names,
+        advice=tuple(rule.annotations["advice"] for rule in determining if "advice" in rule.annotations),
+        labels=tuple(sorted(case.context.labels)),
+    )
+
+
+def _determining(rule: Rule) -> DeterminingPolicy:
+    return DeterminingPolicy(
+        id=rule.id,
+        effect=rule.effect,
+        description=rule.annotations.get("description", ""),
+        annotations=tuple(sorted(rule.annotations.items())),
+    )
+
+
+def _names(rules: Iterable[Rule]) -> str:
+    return ", ".join(rule.id for rule in rules) or "default"
+
+
+def _unknown_obligations(rules: Iterable[Rule]) -> list[str]:
+    return sorted(name for rule in rules for name in rule.obligations - OBLIGATIONS)
+
+
+def _most_favourable(policies: CompiledSet) -> ApprovalFacts:
+    roles = frozenset(role for rule in policies.rules.values() for role in rule.approver_roles)
+    return ApprovalFacts("", "once", Risk.CRITICAL, _FAVOURABLE_COUNT, roles | _ALL_ROLES, frozenset())
+
+
+_ALL_ROLES = frozenset(role.value for role in WorkspaceRole)
+
+
+def _obligations(case: Case, rules: tuple[Rule, ...]) -> tuple[Obligation, ...]:
+    """Return the union of what these rules ask for: one obligation per kind, the strictest of each."""
+    built = [_obligation(case, rule, kind) for rule in rules for kind in sorted(_kinds(rule))]
+    return _merge((), tuple(built))
+
+
+def _kinds(rule: Rule) -> set[str]:
+    return {"approval" if kind == "step_up" else kind for kind in rule.obligations}
+
+
+def _obligation(case: Case, rule: Rule, kind: str) -> Obligation:
+    risk = _greatest(rule.annotations.get("risk", Risk.MEDIUM), _subject_risk(case))
+    default_quorum = 2 if risk is Risk.CRITICAL else 1
+    return Obligation(
+        kind=kind,
+        risk=risk,
+        quorum=int(rule.annotations.get("quorum", default_quorum)),
+        approver_roles=tuple(sorted(rule.approver_roles)),
+        step_up="step_up" in rule.obligations or risk.rank >= Risk.HIGH.rank,
+        policy_ids=(rule.id,),
+    )
+
+
+def _subject_risk(case: Case) -> str:
+    world = case.prepared.placement.world
+    if world.tool is not None:
+        return world.tool.risk
+    return world.skill.risk if world.skill is not None else Risk.LOW
+
+
+def _greatest(*risks: str) -> Risk:
+    return max((Risk(risk) for risk in risks), key=lambda risk: risk.rank)
+
+
+def _merge(one: tuple[Obligation, ...], other: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+    merged: dict[str, Obligation] = {}
+    for item in (*one, *other):
+        merged[item.kind] = _join(merged[item.kind], item) if item.kind in merged else item
+    return tuple(merged[kind] for kind in sorted(merged))
+
+
+def _join(one: Obligation, other: Obligation) -> Obligation:
+    return Obligation(
+        kind=one.kind,
+        risk=_greatest(one.risk, other.risk),
+        quorum=max(one.quorum, other.quorum),
+        approver_roles=tuple(sorted({*one.approver_roles, *other.approver_roles})),
+        step_up=one.step_up or other.step_up,
+        policy_ids=tuple(sorted({*one.policy_ids, *other.policy_ids})),
+    )
+
+
+def _is_met(obligation: Obligation, approval: ApprovalFacts) -> bool:
+    if obligation.kind != "approval":
+        return True
+    return (
+        approval.count >= obligation.quorum
+        and set(obligation.approver_roles) <= approval.roles
+        and Risk(obligation.risk).rank <= Risk(approval.risk).rank
+    )

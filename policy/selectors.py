@@ -1,0 +1,210 @@
+"""What policy answers about tools, inputs and postures. Reads only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from django.db import DatabaseError, connection, transaction
+
+from kernel.errors import Detail, InvalidError, NotFoundError
+from policy.argv_template import expand
+from policy.catalog import short_name
+from policy.models import PostureOverride, ToolCallConfig
+from policy.posture import effective_posture, scope_chain, unavailable
+from policy.runtime import EpochMissingError, config_for, current
+from policy.tool_input import check_input
+from policy.types import Code, EffectivePosture, PostureRow, ToolCapability, ToolCheck, ToolFacts
+
+__all__ = ["check_input"]
+
+MAX_SKILL_INPUT_BYTES = 448 * 1024
+MAX_RESOURCE = 1200
+_SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """ToolCallConfig of one workspace as a plain value. Times in milliseconds, sizes in bytes."""
+
+    max_calls_per_run: int
+    soft_calls_per_run: int
+    execution_timeout_ms: int
+    process_runner_enabled: bool
+    process_runner_tier: str
+    process_egress_mode: str
+    process_cpu_ms: int
+    process_memory_bytes: int
+    process_output_bytes: int
+    wasm_enabled: bool
+    wasm_inline_modules: bool
+    wasm_module_bytes: int
+    wasm_fuel: int
+    wasm_memory_bytes: int
+    wasm_table_elements: int
+    wasm_instances: int
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Keep a failed read from breaking the caller's transaction."""
+    if not connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic():
+        yield
+
+
+def resolve_tool(*, name: str, raw_input: object, workspace_id: str) -> ToolCheck:
+    """Answer the schema gate: is the tool known, switched on and executable, and does the input fit.
+
+    Database errors pass through; the caller must not go on without an answer.
+    """
+    tool = tool_named(name)
+    if tool is None:
+        return _refused(Code.TOOL_UNKNOWN, "There is no such tool.", "List the tools and use one of them.")
+    if not tool.enabled:
+        return _refused(Code.TOOL_DISABLED, "The tool is switched off.", "Ask an administrator.", tool)
+    if not tool.runtime_supported:
+        remediation = "Use another tool."
+        return _refused(Code.RUNTIME_UNSUPPORTED, "Nothing can run this tool here.", remediation, tool)
+    check = check_input(schema=tool.input_schema, raw_input=raw_input, max_bytes=tool.max_input_bytes)
+    errors = check.errors if check.input is None else _argv_errors(tool, check.input)
+    if check.input is None or errors:
+        code = check.reason_code if check.errors else Code.INPUT_INVALID
+        return _refused(code, _sentence(errors), "Correct the input.", tool, errors)
+    return ToolCheck(
+        ok=True,
+        reason_code=Code.SCHEMA_OK,
+        reason="The input fits the tool's schema.",
+        remediation="",
+        errors=(),
+        tool=tool,
+        input=check.input,
+        resource=_resource(tool, check.input),
+    )
+
+
+def tool_named(name: str) -> ToolFacts | None:
+    """Return the tool of this name or of its `palyra.` alias, or None."""
+    try:
+        return current().tools.get(short_name(name))
+    except EpochMissingError:
+        return None
+
+
+def list_tools(workspace_id: str) -> tuple[ToolFacts, ...]:
+    """Return the whole catalog by name; the same for every workspace."""
+    try:
+        return tuple(tool for _, tool in sorted(current().tools.items()))
+    except EpochMissingError:
+        return ()
+
+
+def has_active_set() -> bool:
+    """Tell whether decisions can be made: a set is active and compiles."""
+    try:
+        return current().engine is not None
+    except EpochMissingError:
+        return False
+
+
+def posture(
+    *,
+    tool: ToolFacts | None,
+    default_requires_approval: bool,
+    tool_name: str,
+    workspace_id: str,
+    agent_id: str | None,
+    session_id: str | None,
+    locks: tuple[str, ...],
+    now: datetime,
+) -> EffectivePosture:
+    """Return the effective posture of a tool, or of a skill's tool when `tool` is None.
+
+    `locks` are facts the caller knows, such as a missing backend. When overrides or limits cannot
+    be read, the answer is disabled with the lock `posture.unavailable`.
+    """
+    chain = scope_chain(workspace_id=workspace_id, agent_id=agent_id, session_id=session_id)
+    try:
+        with reading():
+            rows = _overrides(tool_name)
+            found = locks if tool is None else (*locks, *_locks(tool, workspace_id))
+    except (DatabaseError, EpochMissingError, NotFoundError):
+        return unavailable(default_requires_approval)
+    return effective_posture(
+        requires_approval=default_requires_approval, chain=chain, overrides=rows, locks=found, now=now
+    )
+
+
+def tool_call_config(workspace_id: str) -> CallLimits:
+    """Return the limits of a workspace, or raise NotFoundError."""
+    row = ToolCallConfig.objects.filter(workspace_id=workspace_id).first()
+    if row is None:
+        raise NotFoundError("not_found", "The workspace has no limits for tool calls.")
+    return CallLimits(**{name: getattr(row, name) for name in CallLimits.__slots__})
+
+
+def _overrides(tool_name: str) -> list[PostureRow]:
+    rows = PostureOverride.objects.filter(tool=short_name(tool_name))
+    return [
+        PostureRow(row.scope_kind, row.scope_id, row.state, row.overridable, row.expires_at) for row in rows
+    ]
+
+
+def _locks(tool: ToolFacts, workspace_id: str) -> tuple[str, ...]:
+    """Return why a tool cannot be used in a workspace at all, most telling first."""
+    limits = tool_call_config(workspace_id)
+    allowlisted = tool.name in config_for(current(), workspace_id).allowlisted_tools
+    found = (
+        (not allowlisted, "The tool is not on the workspace's allowlist."),
+        (not tool.enabled, "The tool is switched off."),
+        (not tool.runtime_supported, "Nothing can run this tool here."),
+        (
+            ToolCapability.PROCESS_EXEC in tool.capabilities and not limits.process_runner_enabled,
+            "The process runner is switched off.",
+        ),
+        (tool.tier == "A" and not limits.wasm_enabled, "WebAssembly is switched off."),
+    )
+    return tuple(reason for holds, reason in found if holds)
+
+
+def _refused(
+    code: str, reason: str, remediation: str, tool: ToolFacts | None = None, errors: tuple[Detail, ...] = ()
+) -> ToolCheck:
+    return ToolCheck(
+        ok=False,
+        reason_code=str(code),
+        reason=reason,
+        remediation=remediation,
+        errors=errors,
+        tool=tool,
+        input=None,
+        resource=None,
+    )
+
+
+def _argv_errors(tool: ToolFacts, values: dict[str, object]) -> tuple[Detail, ...]:
+    if tool.argv_template is None:
+        return ()
+    try:
+        expand(tool.argv_template, values, tool.input_schema)
+    except InvalidError as error:
+        return error.errors
+    return ()
+
+
+def _sentence(errors: tuple[Detail, ...]) -> str:
+    first = errors[0]
+    return f"The input{first.pointer and f' at {first.pointer}'} {first.detail}."
+
+
+def _resource(tool: ToolFacts, values: dict[str, object]) -> str | None:
+    if not tool.resource_template:
+        return None
+    text = _SLOT.sub(lambda match: str(cast(object, values.get(match[1], ""))), tool.resource_template)
+    return text[:MAX_RESOURCE]
