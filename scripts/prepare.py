@@ -169,7 +169,7 @@ def run_pip(file: Path) -> None:
     ) as pip:
         for line in pip.stdout or ():
             said.append(line)
-            if line.startswith(("Collecting ", "Requirement already satisfied: ")):
+            if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied: ")):
                 seen += 1
                 if seen % 10 == 0:
                     say(f"  {seen} of {total}")
