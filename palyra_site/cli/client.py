@@ -25,7 +25,6 @@ class Decision:
     scope: str | None = None
     ttl_ms: int | None = None
     comment: str | None = None
-    end_run: bool = False
     otp: str | None = None
 
     def body(self) -> dict[str, Any]:
@@ -34,7 +33,6 @@ class Decision:
             "scope": self.scope,
             "ttl_ms": self.ttl_ms,
             "comment": self.comment,
-            "end_run": self.end_run or None,
             "otp": self.otp,
         }
         return _present(values)
@@ -119,8 +117,8 @@ class Approvals(Collection):
         )
         return self.connection.send(query)
 
-    def cancel(self, approval_id: str, *, key: str, otp: str | None = None) -> Answer:
-        return self.act(approval_id, "cancel", _present({"otp": otp}), key=key)
+    def cancel(self, approval_id: str, *, reason: str | None, key: str) -> Answer:
+        return self.act(approval_id, "cancel", _present({"reason": reason}), key=key)
 
 
 class Palyra:

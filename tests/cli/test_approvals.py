@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.shell import APPROVAL, CALL, Shell, answer, problem
+from tests.cli.shell import APPROVAL, CALL, RUN, Shell, answer, problem
 
 ETAG = f'"{APPROVAL}:3"'
 PROMPT = {
@@ -22,7 +22,7 @@ PROMPT = {
 
 
 def pending(**more: Any) -> httpx.Response:
-    body = {"id": APPROVAL, "object": "approval", "state": "pending", "risk": "medium", "prompt": PROMPT}
+    body = {"id": APPROVAL, "object": "approval", "state": "pending", "risk": "medium", "context": PROMPT}
     return answer({**body, **more}, ETag=ETAG)
 
 
@@ -88,7 +88,6 @@ def test_without_a_person_or_yes_nothing_is_sent(shell: Shell, extra: tuple[str,
         (*ALLOW, "--ttl-ms", "60000"),
         (*ALLOW, "--scope", "temporary", "--ttl-ms", "0"),
         (*ALLOW, "--scope", "forever"),
-        (*ALLOW, "--end-run"),
         (*ALLOW, "--if-version", "0"),
         (*ALLOW, "--otp", "12345"),
         (*ALLOW, "--otp", "abcdef"),
@@ -123,8 +122,8 @@ def test_a_temporary_allow_sends_its_length(shell: Shell) -> None:
 
 def test_a_denial_sends_its_comment_and_no_scope(shell: Shell) -> None:
     shell.replies = [pending(), ALLOWED]
-    result = shell(*DENY, "--end-run", "--yes")
-    assert result.body() == {"decision": "deny", "comment": "wrong host", "end_run": True}
+    result = shell(*DENY, "--yes")
+    assert result.body() == {"decision": "deny", "comment": "wrong host"}
 
 
 def test_a_version_can_be_named(shell: Shell) -> None:
@@ -147,12 +146,11 @@ def test_an_open_quorum_is_said_and_is_no_failure(shell: Shell) -> None:
     assert result.err.endswith("1 of 2 approvals\n")
 
 
-def test_a_settled_request_is_a_conflict_with_who_and_when(shell: Shell) -> None:
-    votes = [{"reviewer": "alice", "verdict": "deny"}]
-    shell.replies = [pending(state="denied", votes=votes, resolved_at="2026-01-05T10:00:00.000Z")]
+def test_a_settled_request_is_a_conflict_with_its_end_and_time(shell: Shell) -> None:
+    shell.replies = [pending(state="denied", resolved_at="2026-01-05T10:00:00.000Z")]
     result = shell(*ALLOW, "--yes")
     assert (result.code, len(result.requests)) == (7, 1)
-    assert f"{APPROVAL} is denied by alice at 2026-01-05T10:00:00.000Z." in result.err
+    assert f"{APPROVAL} is denied since 2026-01-05T10:00:00.000Z." in result.err
 
 
 def test_losing_the_race_is_a_conflict_with_the_outcome(shell: Shell) -> None:
@@ -233,13 +231,14 @@ def test_show_is_a_table_for_people_and_the_object_as_json(shell: Shell) -> None
 def test_the_list_asks_for_what_waits(shell: Shell) -> None:
     shell.replies = [answer({"object": "list", "data": [], "has_more": False, "next_cursor": None})]
     assert shell("approvals", "list").sent == ["GET /api/v1/approvals?state=pending"]
-    assert shell("approvals", "list", "--status", "all", "--mine", "--risk", "high").sent == [
-        "GET /api/v1/approvals?risk=high&mine=eligible"
+    assert shell("approvals", "list", "--status", "all", "--run", RUN, "--risk", "high").sent == [
+        f"GET /api/v1/approvals?risk=high&run={RUN}"
     ]
 
 
 def test_cancel_asks_and_sends(shell: Shell) -> None:
     shell.replies = [answer({"id": APPROVAL, "state": "cancelled"})]
-    result = shell("approvals", "cancel", APPROVAL, "--yes", "-q")
+    result = shell("approvals", "cancel", APPROVAL, "--reason", "late", "--yes", "-q")
+    assert result.body() == {"reason": "late"}
     assert (result.code, result.sent) == (0, [f"POST /api/v1/approvals/{APPROVAL}/cancel"])
     assert shell("approvals", "cancel", APPROVAL).requests == []

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tools(*names: str, cursor: str | None = None) -> httpx.Response:
-    data = [{"name": name, "kind": "builtin", "risk": "low", "tier": "A", "more": {"n": 1}} for name in names]
+    data = [{"name": name, "tier": "A", "risk": "low", "more": {"n": 1}} for name in names]
     return answer({"object": "list", "data": data, "has_more": cursor is not None, "next_cursor": cursor})
 
 
@@ -47,9 +47,9 @@ def test_the_option_counts_before_and_after_the_command_and_the_later_wins(shell
 def test_piped_tables_are_tab_separated_with_a_header(shell: Shell) -> None:
     shell.replies = [tools("fs.read", HOSTILE)]
     lines = shell("tools", "list").out.split("\n")
-    assert lines[0] == "name\tkind\ttier\trisk\trequires_approval\tdescription"
-    assert lines[1] == "fs.read\tbuiltin\tA\tlow\t\t"
-    assert lines[2].startswith("\\x1b]52;c;QUFB\\x07ls⟦U+202E⟧\\nx\\ty\tbuiltin")
+    assert lines[0] == "name\ttier\trisk\tposture\tenabled\tdescription"
+    assert lines[1] == "fs.read\tA\tlow\t\t\t"
+    assert lines[2].startswith("\\x1b]52;c;QUFB\\x07ls⟦U+202E⟧\\nx\\ty\tA")
     assert lines[3:] == [""]
 
 
@@ -78,19 +78,19 @@ def test_yaml_reads_back(shell: Shell) -> None:
 
 def test_all_follows_cursors_and_streams_lines(shell: Shell) -> None:
     shell.replies = [tools("a", cursor="next"), tools("b", cursor="last"), tools("c")]
-    result = shell("tools", "list", "--all", "--json")
+    result = shell("runs", "list", "--all", "--json")
     assert [json.loads(line)["name"] for line in result.out.splitlines()] == ["a", "b", "c"]
     assert [request.url.params.get("cursor") for request in result.requests] == [None, "next", "last"]
 
 
 def test_a_cursor_that_does_not_move_ends_the_list(shell: Shell) -> None:
     shell.replies = [tools("a", cursor="same")]
-    assert len(shell("tools", "list", "--all", "-q").requests) == 2
+    assert len(shell("runs", "list", "--all", "-q").requests) == 2
 
 
 def test_one_page_says_on_stderr_that_there_is_more(shell: Shell) -> None:
     shell.replies = [tools("a", cursor="abc")]
-    result = shell("tools", "list", "--limit", "1", "--json")
+    result = shell("runs", "list", "--limit", "1", "--json")
     assert json.loads(result.out)["next_cursor"] == "abc"
     assert result.err == "more: --cursor abc, or --all\n"
 

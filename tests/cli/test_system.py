@@ -15,7 +15,7 @@ from palyra_site.cli.commands.system import api_path
 from palyra_site.cli.failures import UsageError
 from palyra_site.cli.main import command_tree
 from palyra_site.cli.version import VERSION
-from tests.cli.shell import Shell, answer, problem
+from tests.cli.shell import Shell, answer
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).parent / "help.txt"
@@ -42,7 +42,7 @@ def test_up_check_reports_a_ready_server(shell: Shell) -> None:
 
 
 def test_up_check_names_what_is_not_ready(shell: Shell) -> None:
-    shell.replies = up(problem(503, "not_ready", failing=["database"]))
+    shell.replies = up(answer({"status": "unavailable", "failing": ["database"]}, 503))
     result = shell("up-check", "--json")
     assert (result.code, json.loads(result.out)["failing"], len(result.requests)) == (4, ["database"], 2)
 

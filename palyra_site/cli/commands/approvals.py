@@ -53,9 +53,7 @@ def list_(
     risk: Annotated[str | None, typer.Option(help="low, medium, high or critical.")] = None,
     subject_type: Annotated[str | None, typer.Option(help="Kind of subject, such as tool.")] = None,
     agent: Annotated[str | None, typer.Option(help="Agent that asks.")] = None,
-    tool: Annotated[str | None, typer.Option(help="Name of the tool.")] = None,
     run: Annotated[str | None, typer.Option(help="run_…")] = None,
-    mine: Annotated[bool, typer.Option("--mine", help="Only what you may decide.")] = False,
     limit: Limit = None,
     cursor: Cursor = None,
     all_: All = False,
@@ -69,9 +67,7 @@ def list_(
         "risk": risk,
         "subject_type": subject_type,
         "agent": agent,
-        "tool": tool,
         "run": run,
-        "mine": "eligible" if mine else None,
         "limit": limit,
         "cursor": cursor,
         **window(session.world, since, until),
@@ -103,11 +99,10 @@ def decide(
     scope: Annotated[Scope | None, typer.Option("--scope", help="How far an allow reaches (once).")] = None,
     ttl_ms: Annotated[int | None, typer.Option("--ttl-ms", min=1, help="Length of scope temporary.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", help="Reason; needed to deny.")] = None,
-    end_run: Annotated[bool, typer.Option("--end-run", help="With deny: cancel the run too.")] = False,
     if_version: Annotated[int | None, typer.Option("--if-version", min=1, help="Version you saw.")] = None,
 ) -> None:
     """Show a request, ask, and send the decision. Already decided: exit 7."""
-    check_decision(decision, scope, ttl_ms=ttl_ms, comment=comment, end_run=end_run)
+    check_decision(decision, scope, ttl_ms=ttl_ms, comment=comment)
     session = current(ctx)
     request_id = require_id("apr", approval_id)
     session.require_consent()
@@ -125,7 +120,6 @@ def decide(
         scope=effective.value if decision is Verdict.ALLOW else None,
         ttl_ms=ttl_ms,
         comment=comment,
-        end_run=end_run,
     )
     if answer.status == 202:
         session.say(quorum_line(answer.data))
@@ -133,18 +127,22 @@ def decide(
 
 
 @app.command(epilog="Example: palyra approvals cancel apr_01JD2Q8ZV0C3M4N5P6R7S8T9VW --yes")
-def cancel(ctx: typer.Context, *, approval_id: ApprovalId) -> None:
+def cancel(
+    ctx: typer.Context,
+    *,
+    approval_id: ApprovalId,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why.")] = None,
+) -> None:
     """Withdraw a request that still waits; its call does not run."""
     session = current(ctx)
     request_id = require_id("apr", approval_id)
     session.confirm(f"Cancel {request_id}?")
-    key = session.new_key()
-    answer = session.with_step_up(lambda otp: session.api.approvals.cancel(request_id, otp=otp, key=key))
+    answer = session.api.approvals.cancel(request_id, reason=reason, key=session.new_key())
     session.output.one(answer.text, answer.data)
 
 
 def check_decision(
-    decision: Verdict, scope: Scope | None, *, ttl_ms: int | None, comment: str | None, end_run: bool
+    decision: Verdict, scope: Scope | None, *, ttl_ms: int | None, comment: str | None
 ) -> None:
     """Refuse, before any request, options that contradict each other."""
     if decision is Verdict.DENY:
@@ -153,8 +151,6 @@ def check_decision(
         if not (comment or "").strip():
             raise UsageError("A denial needs --comment.")
         return
-    if end_run:
-        raise UsageError("--end-run belongs to --decision deny.")
     if scope is Scope.TEMPORARY and ttl_ms is None:
         raise UsageError("--scope temporary needs --ttl-ms.")
     if scope is not Scope.TEMPORARY and ttl_ms is not None:
@@ -162,32 +158,35 @@ def check_decision(
 
 
 def refuse_settled(approval: Mapping[str, Any]) -> None:
-    """Raise `already_decided` for a request that no longer waits, with who and when."""
+    """Raise `already_decided` for a request that no longer waits, with its end and the time."""
     if approval.get("state") == "pending":
         return
-    people = [str(vote.get("reviewer")) for vote in approval.get("votes") or () if isinstance(vote, dict)]
-    who = f" by {', '.join(people)}" if people else ""
     when = approval.get("resolved_at")
     raise CliError(
         "already_decided",
-        f"{approval.get('id')} is {approval.get('state')}{who}" + (f" at {when}." if when else "."),
+        f"{approval.get('id')} is {approval.get('state')}" + (f" since {when}." if when else "."),
         exit_code=Exit.CONFLICT,
+        hint=f"palyra approvals show {approval.get('id')}",
     )
 
 
 def prompt_fields(approval: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Yield what a person needs to decide, in reading order: who, what, why, how, and the state."""
-    prompt = approval.get("prompt") or {}
-    for name in ("id", "state", "risk", "requested_at", "expires_at", "resolved_at", "quorum", "eligible"):
+    """Yield what a person needs to decide, in reading order: state, who, what, why, how."""
+    context = approval.get("context")
+    prompt = context if isinstance(context, dict) else {}
+    for name in ("id", "state", "risk", "subject_label", "requested_at", "expires_at", "resolved_at"):
         if approval.get(name) is not None:
             yield name, approval[name]
-    for name in ("title", "summary", "risk_reasons", "requester", "tool", "skill", "effects"):
+    for name in ("title", "summary", "risk_reasons"):
         yield from _named(name, prompt.get(name))
+    yield from _named("requester", prompt.get("requester") or approval.get("requester"))
     yield from _named("parameters", prompt.get("parameters_view"))
-    for name in ("secrets_used", "policy", "execution", "budget", "history", "identical_calls"):
-        yield from _named(name, prompt.get(name))
-    yield from _named("votes", approval.get("votes"))
-    yield from _named("ineligible_reason", approval.get("ineligible_reason"))
+    shown = {"title", "summary", "risk", "risk_reasons", "requester", "parameters_view"}
+    for name, value in prompt.items():
+        if name not in shown:
+            yield from _named(name, value)
+    for name in ("quorum", "eligible", "ineligible_reason"):
+        yield from _named(name, approval.get(name))
 
 
 def explain(session: Session, approval: Mapping[str, Any]) -> None:

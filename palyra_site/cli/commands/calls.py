@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Tool calls: proposed, decided, executed.", no_args_is_help=True)
 
-COLUMNS = ("id", "state", "tool.name", "decision.reason_code", "run_id", "created_at")
+COLUMNS = ("id", "state", "tool.name", "reason_code", "run_id", "created_at")
 CallId = Annotated[str, typer.Argument(metavar="ID", help="call_…")]
 _LONGEST = 86_400
 

@@ -6,21 +6,19 @@ from typing import Annotated
 
 import typer
 
-from palyra_site.cli.arguments import All, Cursor, Limit
 from palyra_site.cli.listing import write_list
 from palyra_site.cli.session import current
 
 app = typer.Typer(help="Tools that agents may propose.", no_args_is_help=True)
 
-COLUMNS = ("name", "kind", "tier", "risk", "requires_approval", "description")
+COLUMNS = ("name", "tier", "risk", "posture", "enabled", "description")
 
 
 @app.command("list", epilog="Example: palyra tools list -o json")
-def list_(ctx: typer.Context, *, limit: Limit = None, cursor: Cursor = None, all_: All = False) -> None:
+def list_(ctx: typer.Context) -> None:
     """List the tools of the catalog."""
     session = current(ctx)
-    filters = {"limit": limit, "cursor": cursor}
-    write_list(session, session.api.tools, filters, COLUMNS, everything=all_)
+    write_list(session, session.api.tools, {}, COLUMNS, everything=False)
 
 
 @app.command(epilog="Example: palyra tools show fs.write")
