@@ -46,6 +46,10 @@ class ErrorKind(StrEnum):
     BACKEND_UNAVAILABLE = "BackendUnavailable"
     AMBIGUOUS = "Ambiguous"
     CANCELLED = "Cancelled"
+    SKILL_DENIED = "SkillDenied"
+    CAPABILITY_DENIED = "CapabilityDenied"
+    INTEGRITY_FAILED = "IntegrityFailed"
+    OUTPUT_INVALID = "OutputInvalid"
 
 
 class Status(StrEnum):
