@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,9 +113,11 @@ def clean_environment() -> dict[str, str]:
 def settle(account: Account, title: str, code: int, report: Path) -> None:
     """Add one pass's report to the account."""
     failed_before = account.failed
-    if report.exists():
-        for case in ET.parse(report).iter("testcase"):  # noqa: S314  # written by our own pytest
-            count_case(account, title, case)
+    if not report.exists():
+        account.broken.append(f"{title}: pytest ended with code {code} and left no report")
+        return
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314  # written by our own pytest
+        count_case(account, title, case)
     if code not in (0, 1, NOTHING_COLLECTED):
         account.broken.append(f"{title}: pytest ended with code {code}")
     elif code == 1 and account.failed == failed_before:
@@ -137,7 +138,7 @@ def count_case(account: Account, title: str, case: ET.Element) -> None:
             account.broken.append(f"{title}: {name} must not be skipped here")
 
 
-def is_debian(release: Mapping[str, str] | None = None) -> bool:
+def is_debian() -> bool:
     """Tell whether every program the tests need comes from this system's packages."""
     return Path("/etc/debian_version").exists()
 
