@@ -9,12 +9,12 @@ REVIEWS = AppendOnly(table="approvals_review", keys=(("id",), ("request_id", "re
 
 def create(apps, schema_editor):
     for statement in REVIEWS.create(schema_editor.connection.vendor):
-        schema_editor.execute(statement)
+        schema_editor.execute(statement, params=None)
 
 
 def drop(apps, schema_editor):
     for statement in REVIEWS.drop(schema_editor.connection.vendor):
-        schema_editor.execute(statement)
+        schema_editor.execute(statement, params=None)
 
 
 class Migration(migrations.Migration):

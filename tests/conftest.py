@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.support_append_only import flush_without_guards as flush_without_guards
