@@ -135,15 +135,24 @@ def find_privilege() -> list[str] | None:
 
 
 def make_venv() -> None:
-    """Make `.venv`, or make it again when its Python is gone or the checkout was moved."""
-    stamp = VENV / "palyra-venv"
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == str(VENV):
+    """Make `.venv`, or make it again when its Python is gone or the checkout was moved.
+
+    Only a directory that this function made is ever removed: a link may lead to another checkout's
+    environment, and one without our mark is somebody's work.
+    """
+    mark = VENV / "palyra-venv"
+    if PYTHON.exists() and mark.exists() and mark.read_text() == str(VENV):
         return
+    if VENV.is_symlink() or (VENV.exists() and not mark.exists()):
+        stop(f"{VENV} was not made by `make` here and stays untouched; move it away and try again")
+    if VENV.exists():
+        shutil.rmtree(VENV)
     say(f"making .venv with Python {sys.version.split()[0]}")
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
-    if made.returncode:
+    VENV.mkdir()
+    mark.write_text("unfinished")
+    if subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False).returncode:
         stop(f"the environment could not be made. As root: apt-get install {venv_package()}")
-    stamp.write_text(str(VENV))
+    mark.write_text(str(VENV))
 
 
 def install_python_packages(files: tuple[Path, ...]) -> None:
