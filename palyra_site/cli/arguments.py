@@ -36,6 +36,12 @@ def refuse_tokens(argv: Iterable[str]) -> None:
         )
 
 
+def refuse_undecodable(argv: Iterable[str]) -> None:
+    """Refuse arguments that were no text in this terminal's encoding: they could not be sent."""
+    if any("\ud800" <= character <= "\udfff" for argument in argv for character in argument):
+        raise UsageError("An argument is no text in the encoding of this terminal.")
+
+
 def require_id(prefix: str, text: str) -> str:
     """Return `text` when it is an id of this kind, or raise UsageError that names the right command."""
     from kernel.ids import is_id

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from palyra_site.cli import options
-from palyra_site.cli.arguments import refuse_tokens
+from palyra_site.cli.arguments import refuse_tokens, refuse_undecodable
 from palyra_site.cli.commands import approvals, calls, runs, system, tools
 from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, PipeClosedError
@@ -83,6 +83,7 @@ def run(argv: Sequence[str], world: World) -> int:
 
         try:
             refuse_tokens(argv)
+            refuse_undecodable(argv)
             return _invoke(argv, world, keep)
         except CliError as error:
             _report(error, world, as_json=_as_json(argv, sessions, world))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from palyra_site.cli.world import World
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 DEFAULT_TIMEOUT = 30.0
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _LONGEST_TIMEOUT = 3600.0
 API_PREFIX = "/api/v1"
 
@@ -78,8 +80,20 @@ def parse_origin(url: str) -> str:
         raise UsageError("The server address holds no user, query or fragment.")
     if parts.path.rstrip("/") not in {"", API_PREFIX}:
         raise UsageError("The server address is an origin without a path.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = _host(parts.hostname)
     return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+
+
+def _host(name: str) -> str:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        if not _HOST.fullmatch(name):
+            raise UsageError("The host of the server address is no ASCII host name.") from None
+        return name
+    if "%" in name:
+        raise UsageError("The server address names no network interface.")
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def is_loopback(origin: str) -> bool:

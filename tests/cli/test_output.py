@@ -133,6 +133,11 @@ def test_a_token_on_the_command_line_is_refused_and_not_repeated(shell: Shell, a
     assert "plr_" not in result.err
 
 
+def test_an_argument_that_is_no_text_reaches_no_server(shell: Shell) -> None:
+    result = shell("runs", "list", "--agent", "\udcff")
+    assert (result.code, result.requests) == (2, [])
+
+
 @pytest.mark.parametrize("argument", ["explr_something", "plr_", "the whsec prefix"])
 def test_ordinary_words_are_no_tokens(shell: Shell, argument: str) -> None:
     shell.replies = [answer({"id": RUN}, 201)]

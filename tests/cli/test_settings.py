@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from palyra_site.cli.failures import UsageError
 from palyra_site.cli.settings import is_loopback, parse_origin
@@ -165,6 +169,11 @@ def test_the_wrong_active_profile_is_refused(bare: Shell) -> None:
         "http://127.0.0.1?x=1",
         "http://127.0.0.1:99999",
         "http://[::1",
+        "http://exa mple",
+        "http://-x",
+        "http://a..b",
+        "http://münchen.example",
+        "http://[fe80::1%25eth0]",
     ],
 )
 def test_a_bad_server_address_is_refused(bare: Shell, url: str) -> None:
@@ -198,6 +207,16 @@ def test_origins() -> None:
     assert parse_origin("https://[::1]:1") == "https://[::1]:1"
     with pytest.raises(UsageError):
         parse_origin("http://127.0.0.1#x")
+
+
+@given(st.text() | st.from_regex(r"https?://[a-z0-9.:@/?#%\\[\\]-]{0,20}"))
+def test_any_text_is_refused_or_an_origin_that_can_be_asked(text: str) -> None:
+    with suppress(UsageError):
+        origin = parse_origin(text)
+        url = httpx.URL(origin)
+        assert url.path == "/"
+        assert (url.userinfo, url.query, url.fragment) == (b"", b"", "")
+        assert parse_origin(origin) == origin
 
 
 @pytest.mark.parametrize(

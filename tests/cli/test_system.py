@@ -103,6 +103,8 @@ def test_api_writes_with_a_body_from_stdin(shell: Shell) -> None:
         ("GET", "/runs", "--header", "Authorization: Bearer x"),
         ("GET", "/runs", "--header", "host:x"),
         ("GET", "/runs", "--header", "no colon"),
+        ("GET", "/runs", "--header", "A B: c"),
+        ("POST", "/runs", "--header", "Idempotency-Key: x", "--yes"),
         ("GET", "/runs", "--header", "A: b\r\nC: d"),
     ],
 )

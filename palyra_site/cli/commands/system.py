@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,18 @@ if TYPE_CHECKING:
     from palyra_site.cli.connection import Answer
 
 _ROOTS = ("/api/", "/healthz", "/readyz", "/metrics", "/.well-known/")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _OWN_HEADERS = frozenset(
-    {"authorization", "host", "content-length", "content-type", "connection", "transfer-encoding", "cookie"}
+    {
+        "authorization",
+        "host",
+        "content-length",
+        "content-type",
+        "connection",
+        "transfer-encoding",
+        "cookie",
+        "idempotency-key",
+    }
 )
 
 
@@ -129,11 +140,11 @@ def _headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not name.strip() or not line.isascii() or not line.isprintable():
+        if not colon or not _HEADER_NAME.fullmatch(name) or not line.isascii() or not line.isprintable():
             raise UsageError("--header takes NAME:VALUE in printable ASCII.")
-        if name.strip().lower() in _OWN_HEADERS:
-            raise UsageError(f"The header {name.strip()} is set by the command itself.")
-        headers[name.strip()] = value.strip()
+        if name.lower() in _OWN_HEADERS:
+            raise UsageError(f"The header {name} is set by the command itself.")
+        headers[name] = value.strip()
     return headers
 
 
