@@ -200,3 +200,35 @@ def _known(texts: frozenset[str]) -> frozenset[WorkspaceRole]:
     if len(roles) != len(texts):
         logger.error("a membership holds a role that does not exist; it grants nothing")
     return roles
+
+
+def principal_live(
+    *, kind: str, principal_id: str, workspace_id: str, token_id: str | None, now: datetime
+) -> Principal | None:
+    """Return who proposed a call if that principal still may at `now`; None for every other case."""
+    if kind == PrincipalKind.AGENT:
+        return principal_for_agent_live(agent_id=principal_id, now=now, token_id=token_id)
+    if kind != PrincipalKind.USER:
+        return None
+    user = User.objects.filter(pk=principal_id, is_active=True).first()
+    token = ApiToken.objects.filter(pk=token_id, principal_user_id=principal_id).first()
+    if user is None or not _token_lives(token_id, token, now):
+        return None
+    principal = principal_of_user(
+        user=user,
+        workspace_id=workspace_id,
+        strength=AuthStrength.TOKEN,
+        client_ip="",
+        request_id="",
+        authenticated_at=now,
+        now=now,
+        surface=Surface.WORKER,
+        token=token,
+    )
+    return principal if Permission.TOOLS_PROPOSE in principal.permissions else None
+
+
+def _token_lives(token_id: str | None, token: ApiToken | None, now: datetime) -> bool:
+    if token_id is None:
+        return True
+    return token is not None and token.revoked_at is None and token.expires_at > now
