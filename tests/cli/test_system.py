@@ -21,6 +21,20 @@ ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).parent / "help.txt"
 
 
+def python(*words: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run this Python in the checkout with nothing but `environ`; both streams are in `stdout`."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
 def up(ready: httpx.Response, **headers: str) -> list[httpx.Response | Exception]:
     return [answer({"status": "ok"}, 200, **headers), ready]
 
@@ -148,14 +162,7 @@ def test_a_completion_script_names_the_command(
 
 def test_bash_completes_a_command(tmp_path: Path) -> None:
     environ = {"_PALYRA_COMPLETE": "complete_bash", "COMP_WORDS": "palyra app", "COMP_CWORD": "1"}
-    completed = subprocess.run(
-        [sys.executable, "-m", "palyra_site.cli"],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    completed = python("-m", "palyra_site.cli", environ=environ)
     assert completed.stdout.split() == ["approvals"]
 
 
@@ -165,10 +172,8 @@ def test_starting_loads_no_framework_and_no_animation() -> None:
         "loaded = {'django', 'rest_framework', 'celery', 'httpx', 'rich', 'rich.live'} & set(sys.modules);"
         "sys.exit(f'{code} {loaded}' if code or loaded else 0)"
     )
-    completed = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (completed.returncode, completed.stderr) == (0, "")
+    completed = python("-c", program, environ={})
+    assert (completed.returncode, completed.stdout) == (0, f"palyra {VERSION}\n")
 
 
 def test_a_request_loads_no_framework(shell: Shell) -> None:
@@ -179,10 +184,8 @@ def test_a_request_loads_no_framework(shell: Shell) -> None:
         "sys.exit(f'{code} {loaded}' if code != 4 or loaded else 0)"
     )
     environ = {"HOME": str(shell.home), "PALYRA_HOME": str(shell.home)}
-    completed = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
-    )
-    assert completed.returncode == 0, completed.stderr
+    completed = python("-c", program, environ=environ)
+    assert completed.returncode == 0, completed.stdout
 
 
 @pytest.mark.parametrize(
