@@ -14,12 +14,18 @@ NEEDS = ("sandbox", "browser", "postgres", "redis", "e2e")
 
 
 def _make_home() -> Path:
-    """Return a fresh home; an xdist worker's lies in that of the session, which removes both."""
+    """Return a fresh home; an xdist worker's lies in that of the session.
+
+    The runner gives a directory and removes it even when pytest is killed; without it, pytest does.
+    """
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         home = Path(os.environ["PALYRA_HOME"]) / worker
         home.mkdir()
         return home
+    given = os.environ.get("PALYRA_TEST_HOME")
+    if given is not None:
+        return Path(given)
     home = Path(tempfile.mkdtemp(prefix="palyra-test-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     return home

@@ -59,7 +59,9 @@ def main(arguments: list[str]) -> int:
         for run in start_services(stack, account):
             print(f"\n== {run.title} ==", flush=True)
             report = reports / f"{run.title}.xml"
-            code = run_pytest(run, marks, rest, report)
+            with tempfile.TemporaryDirectory(prefix="palyra-test-", ignore_cleanup_errors=True) as home:
+                run.environment["PALYRA_TEST_HOME"] = home
+                code = run_pytest(run, marks, rest, report)
             settle(account, run.title, code, report)
     print_account(account)
     return 0 if account.is_good else 1
@@ -78,7 +80,7 @@ def start_services(stack: ExitStack, account: Account) -> list[Pass]:
     common = {}
     if shutil.which("redis-server"):
         common["PALYRA_TEST_REDIS_URL"] = stack.enter_context(redis_process())
-    passes = [Pass("SQLite", "not postgres", common)]
+    passes = [Pass("SQLite", "not postgres", {**common})]
     if find_postgres():
         url = stack.enter_context(postgres_cluster())
         marks = "postgres or not (browser or e2e)"
@@ -99,10 +101,22 @@ def run_pytest(run: Pass, marks: str, arguments: list[str], report: Path) -> int
     )
     try:
         return process.wait()
-    except BaseException:
-        process.terminate() if process.poll() is None else None
-        process.wait(timeout=60)
+    except KeyboardInterrupt:  # the terminal told pytest as well
+        let_finish(process)
         raise
+    except SystemExit:
+        process.send_signal(signal.SIGINT)
+        let_finish(process)
+        raise
+
+
+def let_finish(process: subprocess.Popen[bytes]) -> None:
+    """Wait for pytest's own cleaning up; end it when that takes longer than 30 s."""
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def clean_environment() -> dict[str, str]:
