@@ -147,6 +147,7 @@ def confinement_faults(confinement: Confinement, *, host_uid: int) -> tuple[str,
         "seccomp": hello.get("seccomp") == 2 and hello.get("seccomp_filters") == 2,
         "namespaces": confinement.foreign_namespaces >= REQUIRED_NAMESPACES,
         "network": hello.get("interfaces") == ["lo"],
+        "descriptors": hello.get("descriptors") == [0, 1, 2],
     }
     return tuple(name for name, holds in kept.items() if not holds)
 

@@ -181,47 +181,50 @@ def _pipe(stream: IO[bytes] | None) -> int:
     return stream.fileno()
 
 
+class _Feeds:
+    """Pipes that already hold what the child will read; a context manager over the worker's ends."""
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Feeds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, data: bytes) -> int:
+        """Return the descriptor from which the child reads `data` (less than a pipe's 64 KiB)."""
+        reader, writer = os.pipe()
+        self._keep(reader)
+        with os.fdopen(writer, "wb") as stream:
+            stream.write(data)
+        return reader
+
+    def listen(self) -> tuple[int, IO[bytes]]:
+        """Return the descriptor that the child writes to, and the worker's end."""
+        reader, writer = os.pipe()
+        self._keep(writer)
+        return writer, os.fdopen(reader, "rb", buffering=0)
+
+    def _keep(self, descriptor: int) -> None:
+        self.descriptors.append(descriptor)
+        self._stack.callback(os.close, descriptor)
+
+
 def _spawn(host: Host) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """Start bubblewrap, through the stage when the worker is root. Arguments travel by descriptor."""
-    with ExitStack() as parent_ends:
-
-        def feed(data: bytes) -> int:
-            reader, writer = os.pipe()
-            parent_ends.callback(os.close, reader)
-            with os.fdopen(writer, "wb") as stream:
-                stream.write(data)
-            return reader
-
-        status_reader, status_writer = os.pipe()
-        parent_ends.callback(os.close, status_writer)
-        filters = [feed(host.filters.prologue), feed(host.filters.rules)]
-        staged = host.sandbox_uid is not None
-        reachable = [
-            f"{host.stage_point}/{index}" if staged else source.host
-            for index, source in enumerate(host.files.sources)
-        ]
-        arguments = bubblewrap_arguments(host.files, reachable, filters, status_writer)
-        plan = feed("\0".join(arguments).encode())
-        argv = [host.bubblewrap, "--args", str(plan), "--", *host_command(host.files)]
-        descriptors = [*filters, plan, status_writer]
-        if staged:
-            order = {
-                "uid": host.sandbox_uid,
-                "point": host.stage_point,
-                "sources": [source.host for source in host.files.sources],
-                "argv": argv,
-            }
-            descriptors.append(feed(json.dumps(order).encode()))
-            stage = str(Path(__file__).with_name("wasm_stage.py"))
-            argv = [sys.executable, "-I", "-S", "-B", stage, str(descriptors[-1])]
-        status = os.fdopen(status_reader, "rb")
+    with _Feeds() as feeds:
+        status_fd, status = feeds.listen()
+        command = _command(host, feeds, status_fd)
         try:
             process = subprocess.Popen(
-                argv,
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=descriptors,
+                pass_fds=feeds.descriptors,
                 env={},
                 cwd="/",
                 start_new_session=True,
@@ -233,6 +236,28 @@ def _spawn(host: Host) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
                 ErrorKind.SPAWN_FAILED, "sandbox.spawn_failed", "The sandbox of the skill did not start."
             ) from error
     return process, status
+
+
+def _command(host: Host, feeds: _Feeds, status_fd: int) -> list[str]:
+    staged = host.sandbox_uid is not None
+    reachable = [
+        f"{host.stage_point}/{index}" if staged else source.host
+        for index, source in enumerate(host.files.sources)
+    ]
+    filters = [feeds.add(host.filters.prologue), feeds.add(host.filters.rules)]
+    arguments = bubblewrap_arguments(host.files, reachable, filters, status_fd)
+    options = feeds.add("\0".join(arguments).encode())
+    command = [host.bubblewrap, "--args", str(options), "--", *host_command(host.files)]
+    if not staged:
+        return command
+    order = {
+        "uid": host.sandbox_uid,
+        "point": host.stage_point,
+        "sources": [source.host for source in host.files.sources],
+        "argv": command,
+    }
+    stage = str(Path(__file__).with_name("wasm_stage.py"))
+    return [sys.executable, "-I", "-S", "-B", stage, str(feeds.add(json.dumps(order).encode()))]
 
 
 def _seen_from_outside(status: IO[bytes], inside: Mapping[str, int]) -> tuple[int, frozenset[str]]:

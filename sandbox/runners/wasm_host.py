@@ -28,6 +28,7 @@ MAX_STACK = 512 * 1024
 GUARD = 64 * 1024
 TABLES, TABLE_ELEMENTS = 4, 25_000
 MAX_OPEN_FILES = 16
+MAX_DESCRIPTOR = 1_024
 CALL_FUEL = 1_000
 MAX_ERROR, MAX_LINES, MAX_LINE = 4_096, 64, 1_024
 INVALID, TOO_LARGE, LIMIT = -2, -4, -6
@@ -99,8 +100,17 @@ def hello() -> dict[str, object]:
         "seccomp_filters": int(lines.get("Seccomp_filters", "0")),
         "namespaces": {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in NAMESPACES},
         "interfaces": interfaces(),
+        "descriptors": sorted(number for number in range(MAX_DESCRIPTOR) if is_open(number)),
         "root": sorted(os.listdir("/")),
     }
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def interfaces() -> list[str]:

@@ -41,6 +41,17 @@ def resolve(tool_name: str, raw_input: object = None) -> SkillTool | None:
     return _tool_of(version, tool_name) if version is not None else None
 
 
+def active_tools() -> tuple[SkillTool, ...]:
+    """Return every tool of every active version, by id."""
+    versions = SkillVersion.objects.select_related("skill__publisher").filter(status=SkillStatus.ACTIVE)
+    found = [
+        _tool_of(version, entry["id"])
+        for version in versions
+        for entry in cast("Mapping[str, Any]", version.manifest)["tools"]
+    ]
+    return tuple(sorted((tool for tool in found if tool is not None), key=lambda tool: tool.id))
+
+
 def gate(*, tool_name: str, raw_input: object, workspace_id: str, now: datetime) -> SkillGateDecision:
     """Answer gate 4 for a proposal; codes in the order of GateCode, any error denies.
 

@@ -41,6 +41,7 @@ SOUND = Confinement(
         "seccomp": 2,
         "seccomp_filters": 2,
         "interfaces": ["lo"],
+        "descriptors": [0, 1, 2],
     },
     host_uid=61184,
     foreign_namespaces=REQUIRED_NAMESPACES,
@@ -78,6 +79,7 @@ def test_sound_confinement_has_no_fault() -> None:
         ({"seccomp": 0}, "seccomp"),
         ({"seccomp_filters": 1}, "seccomp"),
         ({"interfaces": ["eth0", "lo"]}, "network"),
+        ({"descriptors": [0, 1, 2, 7]}, "descriptors"),
     ],
 )
 def test_every_promise_that_is_not_kept_is_a_fault(changes: dict[str, object], fault: str) -> None:
@@ -95,7 +97,7 @@ def test_wrong_uid_on_the_host_or_a_shared_namespace_is_a_fault() -> None:
 
 def test_silent_child_confirms_nothing() -> None:
     nothing = Confinement(hello={}, host_uid=0, foreign_namespaces=frozenset())
-    assert len(confinement_faults(nothing, host_uid=61184)) == 7
+    assert len(confinement_faults(nothing, host_uid=61184)) == 8
 
 
 @pytest.mark.sandbox
