@@ -195,7 +195,7 @@ class SandboxTask(Task):
         super().__init__(control, job)
         *self.fds, argv = fds
         with os.fdopen(argv, "rb") as file:
-            self.argv = file.read().split(b"\0")[:-1]
+            self.argv = file.read().decode().split("\0")[:-1]
         self.host = host
         self.status = self.block = self.init_fd = -1
         self.documents = b""
