@@ -13,7 +13,7 @@ import cedarpy
 from identity.roles import WorkspaceRole
 from kernel.canonical import digest, digest_bytes
 from policy.schema import Action, CedarSchema
-from policy.types import Finding, PolicySetRef, Risk
+from policy.types import NO_SET, Finding, PolicySetRef, Risk
 
 DOMAIN = "palyra"
 MAX_POLICIES = 20_000
@@ -88,7 +88,7 @@ def compile_set(
     files: Sequence[SourceFile],
     schema: CedarSchema,
     *,
-    ref: PolicySetRef = PolicySetRef(),
+    ref: PolicySetRef = NO_SET,
     catalog_digest: str = "",
 ) -> CompiledSet | tuple[Finding, ...]:
     """Return the compiled set, or every error found; nothing is compiled while one remains."""

@@ -27,7 +27,6 @@ from policy.types import (
     PolicyExplanation,
     PolicyRequest,
     PolicyRequestContext,
-    PolicySetRef,
     Risk,
     World,
 )
@@ -92,7 +91,9 @@ def evaluate(
     """
     started = time.perf_counter_ns()
     try:
-        decision = _evaluate(request, context, config, world, policies, handles)
+        prepared = prepare(request, context, config, world, policies)
+        entities, names = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
+        decision = _evaluate(Case(prepared, context, config, policies, entities, names))
     except RequestError as error:
         decision = refuse(error.code, error.reason)
     except EvaluationError as error:
@@ -117,31 +118,18 @@ def refuse(
     *,
     errors: tuple[str, ...] = (),
     cedar: bool = False,
-    policy_set: PolicySetRef = PolicySetRef(),
 ) -> PolicyDecision:
     """Return a denial that no rule determined."""
-    explanation = PolicyExplanation(
-        evaluated_with_cedar=cedar, reason=reason, diagnostics_errors=errors, policy_set=policy_set
-    )
+    explanation = PolicyExplanation(evaluated_with_cedar=cedar, reason=reason, diagnostics_errors=errors)
     return PolicyDecision(Effect.DENY, code, reason, (), explanation)
 
 
-def _evaluate(
-    request: PolicyRequest,
-    context: PolicyRequestContext,
-    config: PolicyEvaluationConfig,
-    world: World,
-    policies: CompiledSet,
-    handles: EntityHandles | None,
-) -> PolicyDecision:
-    prepared = prepare(request, context, config, world, policies)
-    entities, names = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
-    case = Case(prepared, context, config, policies, entities, names)
-    if prepared.action is None:
+def _evaluate(case: Case) -> PolicyDecision:
+    if case.prepared.action is None:
         return _without_permit(case)
-    if context.approval is None:
+    if case.context.approval is None:
         return _without_approval(case)
-    return _with_approval(case, context.approval)
+    return _with_approval(case, case.context.approval)
 
 
 def _without_approval(case: Case) -> PolicyDecision:

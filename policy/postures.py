@@ -83,7 +83,7 @@ def clear_posture(
     if row is None:
         raise NotFoundError("not_found", "There is no such override.")
     row.delete()
-    _record("posture.override_cleared", row, row.state, "", actor, now, record)
+    _record("posture.override_cleared", row, (row.state, ""), actor=actor, now=now, record=record)
 
 
 def expire_postures(*, actor: Actor, now: datetime, record: Record) -> int:
@@ -93,7 +93,7 @@ def expire_postures(*, actor: Actor, now: datetime, record: Record) -> int:
         raise_epoch()
     for row in rows:
         PostureOverride.objects.filter(pk=row.pk).delete()
-        _record("posture.override_expired", row, row.state, "", actor, now, record)
+        _record("posture.override_expired", row, (row.state, ""), actor=actor, now=now, record=record)
     return len(rows)
 
 
@@ -157,19 +157,25 @@ def _store(
     else:
         PostureOverride.objects.filter(**place).update(version=F("version") + 1, **values)
         row = PostureOverride.objects.get(**place)
-    _record("posture.override_set", row, before or "", row.state, actor, now, record)
+    _record("posture.override_set", row, (before or "", row.state), actor=actor, now=now, record=record)
     return row
 
 
 def _record(
-    event: str, row: PostureOverride, before: str, after: str, actor: Actor, now: datetime, record: Record
+    event: str,
+    row: PostureOverride,
+    states: tuple[str, str],
+    *,
+    actor: Actor,
+    now: datetime,
+    record: Record,
 ) -> None:
     data: dict[str, object] = {
         "tool": row.tool,
         "scope_kind": row.scope_kind,
         "scope_id": row.scope_id,
-        "before": before,
-        "after": after,
+        "before": states[0],
+        "after": states[1],
         "source": row.source,
         "reason": row.reason,
     }

@@ -157,8 +157,8 @@ def _compile(active: PolicySet, tools: Mapping[str, ToolFacts], digest: str) -> 
     try:
         schema = build_schema({name: tool.input_schema for name, tool in tools.items()})
         compiled = compile_set(_files(active), schema, ref=_reference(active), catalog_digest=digest)
-    except (UnrepresentableError, ValueError) as error:
-        logger.error("policy set %s: %s", active.pk, error)
+    except (UnrepresentableError, ValueError):
+        logger.exception("policy set %s cannot be compiled", active.pk)
         return None
     if isinstance(compiled, tuple):
         for finding in compiled:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from django.db import DatabaseError, connection, transaction
 
@@ -206,5 +205,5 @@ def _sentence(errors: tuple[Detail, ...]) -> str:
 def _resource(tool: ToolFacts, values: dict[str, object]) -> str | None:
     if not tool.resource_template:
         return None
-    text = _SLOT.sub(lambda match: str(cast(object, values.get(match[1], ""))), tool.resource_template)
+    text = _SLOT.sub(lambda match: str(values.get(match[1], "")), tool.resource_template)
     return text[:MAX_RESOURCE]

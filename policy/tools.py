@@ -47,7 +47,7 @@ def store_tool(facts: ToolFacts, *, actor: Actor, now: datetime, record: Record)
     if stored is None:
         stored = Tool.objects.create(name=facts.name, current_version=1, **_columns(facts))
         _add_version(stored, facts, 1, now)
-        _record("tool.registered", stored, facts, actor, now, record)
+        _record("tool.registered", stored, facts, actor=actor, now=now, record=record)
         return stored
     current = stored.versions.get(version=stored.current_version)
     if current.definition_digest == facts.definition_digest:
@@ -56,7 +56,7 @@ def store_tool(facts: ToolFacts, *, actor: Actor, now: datetime, record: Record)
     _add_version(stored, facts, version, now)
     Tool.objects.filter(pk=stored.pk).update(current_version=version, **_columns(facts))
     stored.refresh_from_db()
-    _record("tool.changed", stored, facts, actor, now, record)
+    _record("tool.changed", stored, facts, actor=actor, now=now, record=record)
     return stored
 
 
@@ -138,7 +138,7 @@ def _add_version(tool: Tool, facts: ToolFacts, version: int, now: datetime) -> N
     )
 
 
-def _record(event: str, tool: Tool, facts: ToolFacts, actor: Actor, now: datetime, record: Record) -> None:
+def _record(event: str, tool: Tool, facts: ToolFacts, *, actor: Actor, now: datetime, record: Record) -> None:
     data: dict[str, object] = {
         "tool": tool.name,
         "kind": tool.kind,

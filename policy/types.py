@@ -394,6 +394,9 @@ class PolicySetRef:
     hash: str = ""
 
 
+NO_SET = PolicySetRef()
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyExplanation:
     evaluated_with_cedar: bool

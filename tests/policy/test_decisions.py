@@ -176,13 +176,13 @@ def test_tool_taken_off_the_list_is_denied(cast: Cast) -> None:
 
 
 def test_change_that_is_rolled_back_changes_no_decision(cast: Cast) -> None:
-    class Undo(Exception):
+    class UndoError(Exception):
         pass
 
-    with pytest.raises(Undo), transaction.atomic():
+    with pytest.raises(UndoError), transaction.atomic():  # noqa: PT012  # the block is the transaction
         allow(cast, "tool_execute_channel", "ops")
         assert decide(facts=echo(cast)).effect is Effect.DENY
-        raise Undo
+        raise UndoError
     assert decide(facts=echo(cast)).effect is Effect.ALLOW
 
 

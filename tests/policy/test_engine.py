@@ -299,7 +299,8 @@ def test_unknown_obligation_at_run_time_denies() -> None:
 def test_argument_rule_reads_the_typed_input() -> None:
     forbid = (
         '@id("no_ftp") forbid (principal, action in Palyra::Action::"tool.execute", resource)'
-        ' when { context has input && context.input has url_host && context.input.url_host == "evil.example" };'
+        " when { context has input && context.input has url_host &&"
+        ' context.input.url_host == "evil.example" };'
     )
     policies = compiled(PERMIT_ALL, forbid)
     evil = ask_tool("http.fetch", policies=policies, tool_input={"url": "https://EVIL.example:8443/x"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import cedarpy
@@ -47,7 +48,8 @@ BAD: dict[str, list[object]] = {
     ],
     "process.run": [
         {}, {"command": ""}, {"command": 1}, {"command": "x" * 129}, {"command": "a\0"},
-        {"command": "ls", "args": "-la"}, {"command": "ls", "args": [1]}, {"command": "ls", "args": ["a"] * 65},
+        {"command": "ls", "args": "-la"}, {"command": "ls", "args": [1]},
+        {"command": "ls", "args": ["a"] * 65},
         {"command": "ls", "args": ["x" * 4097]}, {"command": "ls", "env": {"A": 1}},
         {"command": "ls", "env": ["A=1"]}, {"command": "ls", "timeout_ms": 99},
         {"command": "ls", "timeout_ms": 600_001}, {"command": "ls", "shell": True},
@@ -56,7 +58,8 @@ BAD: dict[str, list[object]] = {
     "http.fetch": [
         {}, {"url": 1}, {"url": "not a url"}, {"url": "ftp://a.example/"}, {"url": "https://a b/"},
         {"url": "https://a.example/", "method": "PUT"}, {"url": "https://a.example/", "max_redirects": 6},
-        {"url": "https://a.example/", "body": "x" * 49_153}, {"url": "https://a.example/", "headers": {"a": 1}},
+        {"url": "https://a.example/", "body": "x" * 49_153}, {"url": "https://a.example/", "headers":
+        {"a": 1}},
         {"url": "https://a.example/", "allow_private_targets": True},
         {"url": "https://a.example/", "headers": {str(index): "v" for index in range(33)}},
         {"url": "https://" + "a" * 2048},
@@ -65,8 +68,10 @@ BAD: dict[str, list[object]] = {
         {}, {"skill_id": "a"}, {"skill_version": "1"}, {"skill_id": "", "skill_version": "1"},
         {"skill_id": 1, "skill_version": "1"}, {"skill_id": "a", "skill_version": "1", "input": "x"},
         {"skill_id": "a", "skill_version": "1", "input": []}, {"skill_id": "a", "skill_version": 1},
-        {"skill_id": "a", "skill_version": "1", "module": "AGFzbQ=="}, {"skill_id": "a\0", "skill_version": "1"},
-        {"skill_id": "x" * 129, "skill_version": "1"}, {"skill_id": "a", "skill_version": "1", "entrypoint": 1},
+        {"skill_id": "a", "skill_version": "1", "module": "AGFzbQ=="},
+        {"skill_id": "a\0", "skill_version": "1"},
+        {"skill_id": "x" * 129, "skill_version": "1"},
+        {"skill_id": "a", "skill_version": "1", "entrypoint": 1},
     ],
 }  # fmt: skip
 
@@ -155,8 +160,8 @@ def test_json_schema_maps_to_cedar_kinds(schema: dict[str, object], kind: Kind) 
     assert kind_of(schema) is kind
 
 
-def value_of(schema: dict[str, object], value: object) -> dict[str, object]:
-    return record_value(object_schema({"x": schema}, ()), {"x": value})
+def value_of(schema: Mapping[str, object], value: object) -> dict[str, object]:
+    return record_value(object_schema({"x": dict(schema)}, ()), {"x": value})
 
 
 def test_values_take_their_cedar_form() -> None:
@@ -224,7 +229,7 @@ def inputs_of(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def value_strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    plain = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
+    plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if schema.get("format") == "uri":

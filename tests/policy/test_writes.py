@@ -141,7 +141,7 @@ def test_unacceptable_definition_is_refused_with_findings(cast: Cast, change: di
 def test_schema_that_nests_too_deep_is_refused(cast: Cast) -> None:
     schema: dict[str, object] = {"type": "string"}
     for _ in range(9):
-        schema = object_schema({"path": schema}, ("path",))  # type: ignore[dict-item]  # nested schema
+        schema = object_schema({"path": schema}, ("path",))
     with pytest.raises(InvalidError):
         register(replace(LS, input_schema=schema))
 
@@ -268,7 +268,7 @@ def override(cast: Cast, **change: object) -> OverrideInput:
     return replace(base, **change)  # type: ignore[arg-type]  # fields by name
 
 
-def put(cast: Cast, actor: Actor = SYSTEM, **change: object) -> RecordedEvents:
+def put(cast: Cast, actor: Actor = SYSTEM, /, **change: object) -> RecordedEvents:
     record = RecordedEvents()
     with transaction.atomic():
         set_posture(override=override(cast, **change), actor=actor, now=NOW, record=record)
