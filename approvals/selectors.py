@@ -7,14 +7,14 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from approvals.eligibility import Question, has_every_role
+from approvals.eligibility import Eligibility, Question, Reviewer, has_every_role, may_review
 from approvals.lifecycle import ApprovalOutcome
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
-from approvals.types import RequestStatus, Verdict
-from identity.authorization import authorize
+from approvals.types import NewRequest, RequestStatus, Verdict
+from identity.authorization import authorize, strength_of
 from identity.roles import Permission
 from identity.selectors import effective_roles, holders, permissions_of_user, sole_holder
-from identity.types import Principal, PrincipalKind
+from identity.types import AuthStrength, Principal, PrincipalKind
 
 MAY_DECIDE = Permission.APPROVALS_DECIDE
 
@@ -139,6 +139,45 @@ def eligible_reviewers(
     )
 
 
+def has_eligible_reviewer(request: NewRequest, now: datetime) -> bool:
+    """Tell whether anybody at all could answer this question."""
+    return bool(
+        eligible_reviewers(
+            workspace_id=request.workspace_id,
+            role_sets=request.obligation.role_sets,
+            requester_id=request.requester_id,
+            requester_owner_id=request.requester_owner_id,
+            now=now,
+        )
+    )
+
+
+def reviewer_of(
+    principal: Principal, workspace_id: str, otp_verified_at: datetime | None, now: datetime
+) -> Reviewer:
+    """Return the person with the authority of this moment: the principal is as old as its request."""
+    verdict = authorize(principal, MAY_DECIDE, workspace_id=workspace_id, now=now)
+    held = MAY_DECIDE in permissions_of_user(user_id=principal.id, workspace_id=workspace_id, now=now)
+    return Reviewer(
+        is_person=principal.kind is PrincipalKind.USER,
+        id=principal.id,
+        permitted=held and verdict.reason in ("permitted", "step_up_required"),
+        roles=_role_texts(principal.id, workspace_id, now),
+        second_factor=strength_of(principal, now) >= AuthStrength.MFA,
+        otp_verified_at=otp_verified_at,
+        sole_holder=sole_holder(MAY_DECIDE, now) == principal.id,
+    )
+
+
+def eligibility_of(
+    *, request: ApprovalRequest, principal: Principal, otp_verified_at: datetime | None = None, now: datetime
+) -> Eligibility:
+    """Return whether this principal could answer now; the service asks again under its lock."""
+    return may_review(
+        reviewer_of(principal, request.workspace_id, otp_verified_at, now), question_of(request), now
+    )
+
+
 def eligible_now(request: ApprovalRequest, reviews: list[Review], now: datetime) -> frozenset[str]:
     """Return which of these reviewers may still decide at `now`: a demoted one no longer counts."""
     role_sets = question_of(request).role_sets
@@ -162,7 +201,7 @@ def question_of(request: ApprovalRequest) -> Question:
         quorum=request.quorum,
         risk=request.risk,
         step_up=bool(request.obligations["step_up"]),
-        reviewer_ids=frozenset(request.reviews.values_list("reviewer_id", flat=True)),
+        reviewer_ids=frozenset(review.reviewer_id for review in request.reviews.all()),
     )
 
 

@@ -14,7 +14,7 @@ from django.db.models import F
 from django.utils.crypto import salted_hmac
 
 from approvals.answers import checked_answer, refuse, same_answer
-from approvals.eligibility import Eligibility, Reviewer, may_review
+from approvals.eligibility import Eligibility
 from approvals.grants import consume_grant as consume_grant
 from approvals.grants import create_grant
 from approvals.lifecycle import (
@@ -26,7 +26,7 @@ from approvals.lifecycle import (
     tally,
 )
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
-from approvals.selectors import MAY_DECIDE, eligible_now, may_see, question_of
+from approvals.selectors import MAY_DECIDE, eligibility_of, eligible_now, may_see
 from approvals.types import (
     CANCEL_CODES,
     ERROR_CODES,
@@ -37,9 +37,8 @@ from approvals.types import (
     Risk,
     SubjectType,
 )
-from identity.authorization import authorize, strength_of
-from identity.selectors import effective_roles, permissions_of_user, sole_holder
-from identity.types import AuthStrength, Principal, PrincipalKind
+from identity.selectors import effective_roles, permissions_of_user
+from identity.types import Principal
 from kernel.canonical import canonical, digest
 from kernel.clock import wire_time
 from kernel.errors import ConflictError, InvalidError, NotFoundError, PreconditionFailedError
@@ -234,27 +233,12 @@ def _repeated(request: ApprovalRequest, earlier: Review) -> ReviewOutcome:
 def _require_eligible(
     request: ApprovalRequest, principal: Principal, review: ReviewInput, now: datetime
 ) -> Eligibility:
-    eligibility = may_review(_reviewer(request, principal, review, now), question_of(request), now)
+    eligibility = eligibility_of(
+        request=request, principal=principal, otp_verified_at=review.otp_verified_at, now=now
+    )
     if not eligibility.ok:
         raise refuse(eligibility)
     return eligibility
-
-
-def _reviewer(request: ApprovalRequest, principal: Principal, review: ReviewInput, now: datetime) -> Reviewer:
-    """Read the person's authority again, under the lock: the principal is as old as its request."""
-    where = request.workspace_id
-    verdict = authorize(principal, MAY_DECIDE, workspace_id=where, now=now)
-    held = MAY_DECIDE in permissions_of_user(user_id=principal.id, workspace_id=where, now=now)
-    roles = effective_roles(user_id=principal.id, workspace_id=where, now=now)
-    return Reviewer(
-        is_person=principal.kind is PrincipalKind.USER,
-        id=principal.id,
-        permitted=held and verdict.reason in ("permitted", "step_up_required"),
-        roles=frozenset(role.value for role in roles),
-        second_factor=strength_of(principal, now) >= AuthStrength.MFA,
-        otp_verified_at=review.otp_verified_at,
-        sole_holder=sole_holder(MAY_DECIDE, now) == principal.id,
-    )
 
 
 def _store_review(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import F, Q
 
+from governance.fields import CanonicalJSONField
+
 
 class Run(models.Model):
     """One piece of work of one principal; every call belongs to a run."""
@@ -17,9 +19,9 @@ class Run(models.Model):
     principal_kind = models.CharField(max_length=16)
     principal_id = models.CharField(max_length=40)
     owner_id = models.CharField(max_length=40)
-    session_id = models.CharField(max_length=128, null=True)
+    session_id = models.CharField(max_length=40, null=True)
     purpose = models.CharField(max_length=500, blank=True)
-    labels = models.JSONField(default=dict)
+    labels = CanonicalJSONField(default=dict)
     origin = models.CharField(max_length=16, default="manual")
     approval_channel = models.CharField(max_length=16, default="interactive")
     max_calls = models.PositiveIntegerField()
@@ -58,6 +60,7 @@ class ToolCall(models.Model):
 
     id = models.CharField(primary_key=True, max_length=40)
     run = models.ForeignKey(Run, models.PROTECT, related_name="calls")
+    parent_call_id = models.CharField(max_length=40, null=True)
     workspace_id = models.CharField(max_length=40)
     principal_kind = models.CharField(max_length=16)
     principal_id = models.CharField(max_length=40)
@@ -66,11 +69,13 @@ class ToolCall(models.Model):
     tool_name = models.CharField(max_length=160)
     tool_version = models.CharField(max_length=24, null=True)
     definition_digest = models.CharField(max_length=71, null=True)
+    operation = models.CharField(max_length=32)
     risk = models.CharField(max_length=16, null=True)
+    spec = models.JSONField(null=True)
     tier = models.CharField(max_length=8, null=True)
     executor = models.CharField(max_length=64, null=True)
     skill = models.JSONField(null=True)
-    input = models.JSONField()
+    input = CanonicalJSONField()
     input_bytes = models.PositiveIntegerField()
     resource = models.CharField(max_length=1100, null=True)
     salt = models.BinaryField(max_length=32)
@@ -85,8 +90,8 @@ class ToolCall(models.Model):
     approval_id = models.CharField(max_length=40, null=True)
     grant_id = models.CharField(max_length=40, null=True)
     execution_id = models.CharField(max_length=40, null=True)
-    result = models.JSONField(null=True)
-    error = models.JSONField(null=True)
+    result = CanonicalJSONField(null=True)
+    error = CanonicalJSONField(null=True)
     idempotency_key = models.CharField(max_length=255, null=True)
     traceparent = models.CharField(max_length=55, null=True)
     decided_at = models.DateTimeField()
@@ -140,7 +145,6 @@ class Reservation(models.Model):
 class IdempotencyRecord(models.Model):
     """The stored answer of one POST, replayed for the same principal, route and key for a day."""
 
-    id = models.CharField(primary_key=True, max_length=40)
     principal_id = models.CharField(max_length=40)
     route = models.CharField(max_length=200)
     key = models.CharField(max_length=255)
@@ -161,16 +165,3 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.route} {self.key}"
-
-
-class WorkerSeen(models.Model):
-    """The last sign of life of one worker process, for the console and for readiness."""
-
-    id = models.CharField(primary_key=True, max_length=80)
-    boot_id = models.CharField(max_length=40)
-    host = models.CharField(max_length=255)
-    seen_at = models.DateTimeField()
-    tiers = models.JSONField(default=dict)
-
-    def __str__(self) -> str:
-        return self.id

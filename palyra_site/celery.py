@@ -1,13 +1,49 @@
-"""The Celery application: tasks are found in `governance.tasks`."""
+"""The Celery application and what a worker does at its start."""
 
 from __future__ import annotations
 
 import os
+import warnings
+from typing import Any
 
 from celery import Celery
+from celery.platforms import SecurityWarning
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "palyra_site.settings")
+# Tools never run with the worker's rights, so the warning about root would only mislead.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("palyra")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["governance"])
+
+
+@worker_process_init.connect
+def start_runners(**_: Any) -> None:
+    """Give each worker process its own launcher."""
+    from governance import runner
+
+    runner.start()
+
+
+@worker_process_shutdown.connect
+def stop_runners(**_: Any) -> None:
+    from governance import runner
+
+    runner.stop()
+
+
+@worker_ready.connect
+def announce(**_: Any) -> None:
+    """Say what this host can enforce, clean up after an earlier boot, and look at the queue."""
+    from governance import presence
+
+    presence.begin()
+
+
+@worker_shutdown.connect
+def leave(**_: Any) -> None:
+    from governance import presence
+
+    presence.end()

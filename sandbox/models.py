@@ -118,3 +118,26 @@ class WorkspaceRootAgent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent_id} in {self.root_id}"
+
+
+class SandboxProbe(models.Model):
+    """What one worker host can enforce, and when it last said that it lives."""
+
+    host = models.CharField(max_length=255)
+    boot_id = models.CharField(max_length=64)
+    executors = models.JSONField()
+    findings = models.JSONField()
+    degraded = models.JSONField()
+    bwrap_version = models.CharField(max_length=32, blank=True)
+    bwrap_sha256 = models.CharField(max_length=DIGEST, blank=True)
+    kernel = models.CharField(max_length=120, blank=True)
+    cgroup = models.BooleanField(default=False)
+    landlock_abi = models.PositiveSmallIntegerField(default=0)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("host", "boot_id"), name="sandbox_probe_host_boot"),)
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["-seen_at"], name="sandbox_probe_seen")]
+
+    def __str__(self) -> str:
+        return self.host

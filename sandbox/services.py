@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from kernel.ids import new_id
 from kernel.record import Actor, Record
 from kernel.state import transition
 from sandbox.lifecycle import ALLOWED, ExecutionState, lost_before
-from sandbox.models import Execution, WorkspaceRoot, WorkspaceRootAgent
+from sandbox.models import Execution, SandboxProbe, WorkspaceRoot, WorkspaceRootAgent
+from sandbox.selection import Probe
 from sandbox.types import Outcome
 from sandbox.workspaces import require_root
 
@@ -212,13 +213,17 @@ def request_cancel(
     return ExecutionState.CANCELLED
 
 
-def mark_lost(*, execution_id: str, actor: Actor, now: datetime, record: Record) -> Execution:
+def mark_lost(
+    *, execution_id: str, proven_dead: bool = False, actor: Actor, now: datetime, record: Record
+) -> Execution:
     """Declare a run ambiguous whose heartbeat stopped; ConflictError when it is alive or ended.
 
+    `proven_dead` says that its worker cannot be alive (another boot), so no heartbeat is waited for.
     The fence moves, so that a worker that wakes up later can write nothing.
     """
+    rows = Execution.objects.filter(pk=execution_id)
     transition(
-        Execution.objects.filter(pk=execution_id, heartbeat_at__lt=lost_before(now)),
+        rows if proven_dead else rows.filter(heartbeat_at__lt=lost_before(now)),
         ALLOWED,
         source=ExecutionState.RUNNING,
         target=ExecutionState.AMBIGUOUS,
@@ -230,6 +235,25 @@ def mark_lost(*, execution_id: str, actor: Actor, now: datetime, record: Record)
     row = _require(execution_id)
     _announce(record, "execution.lost", row, actor=actor, now=now, data={"worker_id": row.worker_id})
     return row
+
+
+def store_probe(*, host: str, boot_id: str, probe: Probe, now: datetime) -> None:
+    """Write or renew what a worker host can enforce; it is a measurement, not a decision."""
+    SandboxProbe.objects.update_or_create(
+        host=host,
+        boot_id=boot_id,
+        defaults={
+            "executors": sorted(probe.executors),
+            "findings": [asdict(finding) for finding in probe.findings],
+            "degraded": list(probe.degraded),
+            "bwrap_version": probe.bwrap_version or "",
+            "bwrap_sha256": probe.bwrap_sha256 or "",
+            "kernel": probe.kernel,
+            "cgroup": probe.cgroup,
+            "landlock_abi": probe.landlock_abi,
+            "seen_at": now,
+        },
+    )
 
 
 def register_workspace_root(

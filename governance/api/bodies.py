@@ -1,0 +1,49 @@
+"""The request bodies of the API. Limits are those of the route table."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from governance.api.strict import Body, Flag, Text, Whole
+from governance.runs.lifecycle import MAX_CALLS_CEILING, MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
+
+
+class AnyJson(serializers.JSONField):
+    """Any JSON value; its shape is checked by the tool's own schema, not here."""
+
+
+class RunBody(Body):
+    agent = Text(required=False, max_length=40)
+    purpose = Text(required=False, max_length=500, allow_blank=True)
+    labels = serializers.DictField(child=Text(max_length=200, allow_blank=True), required=False)
+    max_calls = Whole(required=False, min_value=1, max_value=MAX_CALLS_CEILING)
+    ttl_seconds = Whole(required=False, min_value=MIN_LIFETIME_SECONDS, max_value=MAX_LIFETIME_SECONDS)
+    approval_channel = serializers.ChoiceField(required=False, choices=("interactive", "none"))
+    origin = serializers.ChoiceField(
+        required=False, choices=("manual", "retry", "cron", "delegation", "background")
+    )
+
+    def validate_labels(self, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > 16 or any(not 1 <= len(name) <= 64 for name in value):
+            raise serializers.ValidationError("At most 16 labels with names of 1 to 64 characters.")
+        return value
+
+
+class ToolCallBody(Body):
+    run_id = Text(max_length=40)
+    tool = Text(max_length=160)
+    input = AnyJson()
+    parent_call_id = Text(required=False, max_length=40)
+    dry_run = Flag(required=False)
+
+
+class CancelBody(Body):
+    reason = Text(required=False, max_length=500, allow_blank=True)
+
+
+class DecisionBody(Body):
+    decision = serializers.ChoiceField(choices=("allow", "deny"))
+    scope = serializers.ChoiceField(required=False, choices=("once", "session", "temporary", "always"))
+    ttl_ms = Whole(required=False, min_value=1, max_value=2_592_000_000)
+    comment = Text(required=False, max_length=2000, allow_blank=True)
+    otp = Text(required=False, max_length=16)

@@ -1,0 +1,76 @@
+"""The body limit, enforced while bytes arrive.
+
+Django's ASGI handler spools a whole body to disk before any middleware runs, so the limit has to
+wrap `receive` itself: first by Content-Length, then by what really comes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from governance.api.documents import CONTENT_TYPE, document
+from governance.api.limits import MAX_BODY_BYTES
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def capped(application: Application) -> Application:
+    """Return the application with 413 `body_too_large` for bodies over the limit."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        if _declared_length(scope) > MAX_BODY_BYTES:
+            await _refuse(scope, send)
+            return
+        body = await _read(receive)
+        if body is None:
+            await _refuse(scope, send)
+            return
+        await application(scope, _replay(body, receive), send)
+
+    return wrapped
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else MAX_BODY_BYTES + 1
+    return 0
+
+
+async def _read(receive: Receive) -> list[MutableMapping[str, Any]] | None:
+    messages: list[MutableMapping[str, Any]] = []
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            return None
+        messages.append(message)
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return messages
+
+
+def _replay(messages: list[MutableMapping[str, Any]], receive: Receive) -> Receive:
+    waiting = iter(messages)
+
+    async def replayed() -> MutableMapping[str, Any]:
+        for message in waiting:
+            return message
+        return await receive()
+
+    return replayed
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    body = json.dumps(document(413, "body_too_large", "", instance=scope["path"], request_id="")).encode()
+    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,59 @@
+"""`Idempotency-Key` for every POST, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from governance import idempotency
+from governance.api.documents import document
+from governance.idempotency import Replay, Ticket
+from identity.types import Principal
+from kernel.clock import utc_now
+from kernel.errors import PalyraError
+
+Work = Callable[[Ticket | None], Response]
+Refresh = Callable[[Replay], dict[str, Any]]
+
+
+def once(request: Request, *, route: str, work: Work, refresh: Refresh | None = None) -> Response:
+    """Run `work` once per key, or replay its answer, refreshed by `refresh`.
+
+    `work` passes the ticket to the pipeline, which stores the answer in its own transaction. A
+    refusal is stored here; 401, 429 and 5xx are not, so that a repeat with a code, or later, may succeed.
+    """
+    principal: Principal = request.user
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return work(None)
+    body = {"body": request.data, "query": _query(request)}
+    begun = idempotency.begin(principal_id=principal.id, route=route, key=key, body=body, now=utc_now())
+    if isinstance(begun, Replay):
+        answer = refresh(begun) if refresh and begun.object_id else begun.body
+        return Response(answer, status=begun.status, headers={"Idempotency-Replayed": "true"})
+    return _first(request, begun, work)
+
+
+def _first(request: Request, ticket: Ticket, work: Work) -> Response:
+    try:
+        return work(ticket)
+    except PalyraError as error:
+        if error.status >= 500 or error.status in (401, 429):
+            idempotency.forget(ticket)
+        else:
+            problem = document(error.status, error.code, error.detail, instance=request.path, request_id="")
+            idempotency.store(ticket, status=error.status, body=problem)
+        raise
+    except Exception:
+        idempotency.forget(ticket)
+        raise
+
+
+def _query(request: Request) -> dict[str, list[str]]:
+    """The query without `wait`: how long a caller waits does not change what it asks."""
+    lists = {name: request.query_params.getlist(name) for name in request.query_params}
+    lists.pop("wait", None)
+    return lists

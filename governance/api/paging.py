@@ -1,0 +1,69 @@
+"""Cursor lists: one indexed range query of `limit + 1` rows, never COUNT, never OFFSET."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from django.core import signing
+from django.db.models import Model, QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from governance.api.strict import read_integer
+from kernel.canonical import digest
+from kernel.errors import MalformedError
+
+Row = TypeVar("Row", bound=Model)
+
+PAGE_PARAMETERS = frozenset({"limit", "cursor", "order"})
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+_SALT = "palyra.cursor.v1"
+
+
+def page(
+    request: Request,
+    rows: QuerySet[Row],
+    *,
+    filters: Mapping[str, list[str]],
+    render: Callable[[list[Row]], list[dict[str, Any]]],
+) -> Response:
+    """Answer one page ordered by id. The cursor is signed and valid for the same filters only."""
+    limit = read_integer(filters, "limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
+    order = _order(filters)
+    scope = _scope(request, filters)
+    after = _after(filters, scope)
+    if after is not None:
+        rows = rows.filter(id__lt=after) if order == "desc" else rows.filter(id__gt=after)
+    found = list(rows.order_by("-id" if order == "desc" else "id")[: limit + 1])
+    shown = found[:limit]
+    more = len(found) > limit
+    cursor = signing.dumps({"after": str(shown[-1].pk), "scope": scope}, salt=_SALT) if more else None
+    return Response({"object": "list", "data": render(shown), "has_more": more, "next_cursor": cursor})
+
+
+def _order(filters: Mapping[str, list[str]]) -> str:
+    order = filters.get("order", ["desc"])
+    if order not in (["asc"], ["desc"]):
+        raise MalformedError("invalid_parameter", "order takes asc or desc.")
+    return order[0]
+
+
+def _scope(request: Request, filters: Mapping[str, list[str]]) -> str:
+    """What a cursor is bound to: who asks, where, and with which filters."""
+    stable = {name: sorted(values) for name, values in filters.items() if name not in ("limit", "cursor")}
+    return digest({"path": request.path, "principal": request.user.id, "filters": stable})
+
+
+def _after(filters: Mapping[str, list[str]], scope: str) -> str | None:
+    given = filters.get("cursor")
+    if given is None:
+        return None
+    try:
+        content = signing.loads(given[0], salt=_SALT)
+    except signing.BadSignature as error:
+        raise MalformedError("invalid_cursor", "The cursor was changed.") from error
+    if len(given) != 1 or content["scope"] != scope:
+        raise MalformedError("invalid_cursor", "The cursor belongs to another list.")
+    return str(content["after"])

@@ -1,0 +1,97 @@
+"""Strict reading of bodies and query strings: what is not documented is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from kernel.errors import Detail, InvalidError, MalformedError
+
+
+class Body(serializers.Serializer[Any]):
+    """Base of every request body: unknown members are 400, wrong values 422, nothing is coerced."""
+
+
+class Text(serializers.CharField):
+    """A JSON string; numbers and booleans are not turned into one."""
+
+    def to_internal_value(self, data: object) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Whole(serializers.IntegerField):
+    """A JSON integer; `"25"`, `25.0` and `true` are refused."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Flag(serializers.BooleanField):
+    """A JSON boolean; `"true"` and `1` are refused."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+def read_body(request: Request, kind: type[Body]) -> dict[str, Any]:
+    """Return the validated body. MalformedError `unknown_field`, InvalidError `invalid` with pointers."""
+    data = request.data
+    if not isinstance(data, Mapping):
+        raise MalformedError("malformed_json", "The body must be a JSON object.")
+    body = kind(data=data)
+    unknown = sorted(set(data) - set(body.fields))
+    if unknown:
+        details = tuple(
+            Detail(f"/{_escape(name)}", "unknown_field", "This field does not exist.") for name in unknown
+        )
+        raise MalformedError("unknown_field", "The body has fields that do not exist.", errors=details)
+    if not body.is_valid():
+        raise InvalidError("invalid", "The body is not valid.", errors=tuple(_details(body.errors, "")))
+    return dict(body.validated_data)
+
+
+def read_query(request: Request, known: frozenset[str]) -> Mapping[str, list[str]]:
+    """Return the query as lists, or raise MalformedError `unknown_parameter`."""
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        raise MalformedError("unknown_parameter", f"Unknown query parameter: {unknown[0]!r}.")
+    return {name: request.query_params.getlist(name) for name in request.query_params}
+
+
+def read_integer(values: Mapping[str, list[str]], name: str, *, default: int, low: int, high: int) -> int:
+    """Return one integer of the query within its range, or raise MalformedError `invalid_parameter`."""
+    given = values.get(name)
+    if given is None:
+        return default
+    text = given[0]
+    if len(given) != 1 or not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise MalformedError("invalid_parameter", f"{name} takes one whole number.")
+    number = int(text)
+    if not low <= number <= high:
+        raise MalformedError("invalid_parameter", f"{name} must be between {low} and {high}.")
+    return number
+
+
+def _details(errors: Any, pointer: str) -> list[Detail]:
+    if isinstance(errors, Mapping):
+        return [
+            item
+            for name, inner in errors.items()
+            for item in _details(inner, f"{pointer}/{_escape(str(name))}")
+        ]
+    if isinstance(errors, list) and any(isinstance(item, Mapping) for item in errors):
+        return [item for index, inner in enumerate(errors) for item in _details(inner, f"{pointer}/{index}")]
+    return [Detail(pointer, getattr(error, "code", "invalid"), str(error)) for error in errors]
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,24 @@
+"""The route table of `/api/v1`. Every view names its permission."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from governance.api import views_approvals, views_calls, views_tools
+
+urlpatterns = [
+    path("runs", views_calls.Runs.as_view()),
+    path("runs/<str:run_id>", views_calls.RunDetail.as_view()),
+    path("runs/<str:run_id>/cancel", views_calls.RunCancel.as_view()),
+    path("tool-calls", views_calls.ToolCalls.as_view()),
+    path("tool-calls/<str:call_id>", views_calls.ToolCallDetail.as_view()),
+    path("tool-calls/<str:call_id>/cancel", views_calls.ToolCallCancel.as_view()),
+    path("tool-calls/<str:call_id>/attestation", views_calls.ToolCallAttestation.as_view()),
+    path("tools", views_tools.Tools.as_view()),
+    path("tools/<str:name>", views_tools.ToolDetail.as_view()),
+    path("approvals", views_approvals.Approvals.as_view()),
+    path("approvals/<str:approval_id>", views_approvals.ApprovalDetail.as_view()),
+    path("approvals/<str:approval_id>/decision", views_approvals.ApprovalDecision.as_view()),
+    path("approvals/<str:approval_id>/cancel", views_approvals.ApprovalCancel.as_view()),
+    path("whoami", views_tools.Whoami.as_view()),
+]

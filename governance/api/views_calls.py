@@ -1,0 +1,248 @@
+"""Runs and tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from governance import operations, pipeline
+from governance.api import schemas
+from governance.api.bodies import CancelBody, RunBody, ToolCallBody
+from governance.api.idempotent import once
+from governance.api.paging import PAGE_PARAMETERS, page
+from governance.api.strict import read_body, read_integer, read_query
+from governance.api.waiting import wait_for_change
+from governance.api.wire import render_call, render_call_row, render_run
+from governance.call_state import OPEN_STATES, CallState
+from governance.idempotency import Replay, Ticket
+from governance.models import Run, ToolCall
+from governance.proposals import Proposal
+from governance.selectors import (
+    CallView,
+    require_call,
+    require_run,
+    state_filter,
+    view_of,
+    views_of,
+    visible_calls,
+    visible_runs,
+)
+from identity.roles import Permission
+from identity.types import Principal
+from kernel.clock import utc_now
+from kernel.errors import MalformedError
+from kernel.ids import require_id
+
+WAIT = OpenApiParameter("wait", int, description="Seconds to wait for an outcome, 0 to 60.")
+MAX_WAIT = 60
+
+
+class Runs(APIView):
+    permissions: ClassVar = {"GET": Permission.RUNS_READ, "POST": Permission.RUNS_CREATE}
+
+    @extend_schema(operation_id="runs_list", responses=schemas.RunList)
+    def get(self, request: Request) -> Response:
+        filters = read_query(request, PAGE_PARAMETERS | {"state", "agent"})
+        rows = visible_runs(request.user)
+        if "state" in filters:
+            rows = rows.filter(state__in=known_values(filters["state"], Run.STATES, "state"))
+        if "agent" in filters:
+            rows = rows.filter(principal_id__in=filters["agent"])
+        return page(request, rows, filters=filters, render=lambda found: [render_run(run) for run in found])
+
+    @extend_schema(operation_id="runs_open", request=RunBody, responses={201: schemas.Run})
+    def post(self, request: Request) -> Response:
+        read_query(request, frozenset())
+        body = read_body(request, RunBody)
+
+        def work(ticket: Ticket | None) -> Response:
+            run = operations.open_run(
+                principal=request.user,
+                wishes=body,
+                now=utc_now(),
+                ticket=ticket,
+                render=render_run,
+            )
+            return Response(render_run(run), status=201, headers={"Location": f"/api/v1/runs/{run.id}"})
+
+        return once(request, route="POST /runs", work=work)
+
+
+class RunDetail(APIView):
+    permissions: ClassVar = {"GET": Permission.RUNS_READ}
+
+    @extend_schema(operation_id="runs_show", responses=schemas.Run)
+    def get(self, request: Request, run_id: str) -> Response:
+        read_query(request, frozenset())
+        return Response(render_run(require_run(request.user, require_id("run", run_id))))
+
+
+class RunCancel(APIView):
+    permissions: ClassVar = {"POST": Permission.RUNS_CANCEL}
+
+    @extend_schema(operation_id="runs_cancel", request=CancelBody, responses=schemas.Run)
+    def post(self, request: Request, run_id: str) -> Response:
+        read_query(request, frozenset())
+        body = read_body(request, CancelBody)
+
+        def work(ticket: Ticket | None) -> Response:
+            run = operations.cancel_run(
+                run_id=require_id("run", run_id),
+                principal=request.user,
+                reason=body.get("reason", ""),
+                now=utc_now(),
+                ticket=ticket,
+                render=render_run,
+            )
+            return Response(render_run(run))
+
+        return once(request, route="POST /runs/{id}/cancel", work=work)
+
+
+class ToolCalls(APIView):
+    permissions: ClassVar = {"GET": Permission.CALLS_READ, "POST": Permission.TOOLS_PROPOSE}
+
+    @extend_schema(operation_id="tool_calls_list", responses=schemas.ToolCallList)
+    def get(self, request: Request) -> Response:
+        known = PAGE_PARAMETERS | {"run", "state", "tool", "agent", "reason_code", "idempotency_key"}
+        filters = read_query(request, known)
+        rows = visible_calls(request.user)
+        columns = {"run": "run_id", "tool": "tool_name", "agent": "principal_id"}
+        for name in known - PAGE_PARAMETERS - {"state"}:
+            if name in filters:
+                rows = rows.filter(**{f"{columns.get(name, name)}__in": filters[name]})
+        if "state" in filters:
+            states = known_values(filters["state"], tuple(CallState), "state")
+            rows = rows.filter(state_filter([CallState(state) for state in states]))
+        return page(request, rows, filters=filters, render=_rows)
+
+    @extend_schema(
+        operation_id="tool_calls_propose",
+        request=ToolCallBody,
+        parameters=[WAIT],
+        responses={201: schemas.ToolCall, 202: schemas.ToolCall, 200: schemas.ToolCallPreview},
+    )
+    def post(self, request: Request) -> Response:
+        filters = read_query(request, frozenset({"wait"}))
+        seconds = read_integer(filters, "wait", default=0, low=0, high=MAX_WAIT)
+        body = read_body(request, ToolCallBody)
+        proposal = _proposal(request, body)
+        if body.get("dry_run"):
+            return Response(pipeline.preview(proposal=proposal, principal=request.user, now=utc_now()))
+
+        def work(ticket: Ticket | None) -> Response:
+            view = pipeline.submit(
+                proposal=proposal,
+                principal=request.user,
+                now=utc_now(),
+                ticket=ticket,
+                render=lambda made: _stored(made, request.user),
+            )
+            return _answer_after(view, request.user, seconds)
+
+        return once(request, route="POST /tool-calls", work=work, refresh=_fresh(request.user))
+
+
+class ToolCallDetail(APIView):
+    permissions: ClassVar = {"GET": Permission.CALLS_READ}
+
+    @extend_schema(operation_id="tool_calls_show", parameters=[WAIT], responses=schemas.ToolCall)
+    def get(self, request: Request, call_id: str) -> Response:
+        filters = read_query(request, frozenset({"wait"}))
+        seconds = read_integer(filters, "wait", default=0, low=0, high=MAX_WAIT)
+        view = require_call(request.user, require_id("call", call_id))
+        waited = wait_for_change(view.call.id, seconds=seconds, shown=view.state)
+        view = require_call(request.user, view.call.id)
+        return Response(render_call(view, request.user), headers=_not_waited(waited))
+
+
+class ToolCallCancel(APIView):
+    permissions: ClassVar = {"POST": Permission.RUNS_CANCEL}
+
+    @extend_schema(
+        operation_id="tool_calls_cancel",
+        request=CancelBody,
+        responses={200: schemas.ToolCall, 202: schemas.ToolCall},
+    )
+    def post(self, request: Request, call_id: str) -> Response:
+        read_query(request, frozenset())
+        body = read_body(request, CancelBody)
+
+        def work(ticket: Ticket | None) -> Response:
+            view = operations.cancel_call(
+                call_id=require_id("call", call_id),
+                principal=request.user,
+                reason=body.get("reason", ""),
+                now=utc_now(),
+                ticket=ticket,
+                render=lambda made: _stored(made, request.user),
+            )
+            status = 202 if view.state in OPEN_STATES else 200
+            return Response(render_call(view, request.user), status=status)
+
+        return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=_fresh(request.user))
+
+
+class ToolCallAttestation(APIView):
+    permissions: ClassVar = {"GET": Permission.CALLS_READ}
+
+    @extend_schema(operation_id="tool_calls_attestation", responses=schemas.Envelope)
+    def get(self, request: Request, call_id: str) -> Response:
+        read_query(request, frozenset())
+        view = require_call(request.user, require_id("call", call_id))
+        return Response(operations.attestation_envelope(view))
+
+
+def _proposal(request: Request, body: Mapping[str, Any]) -> Proposal:
+    traceparent = request.headers.get("traceparent", "")
+    return Proposal(
+        run_id=require_id("run", body["run_id"]),
+        tool=body["tool"],
+        input=body["input"],
+        parent_call_id=body.get("parent_call_id"),
+        idempotency_key=request.headers.get("Idempotency-Key"),
+        traceparent=traceparent if operations.is_traceparent(traceparent) else None,
+    )
+
+
+def _answer_after(view: CallView, principal: Principal, seconds: int) -> Response:
+    waited = wait_for_change(view.call.id, seconds=seconds, shown=view.state)
+    view = view_of(ToolCall.objects.get(id=view.call.id))
+    headers = _not_waited(waited)
+    if view.state not in OPEN_STATES:
+        return Response(render_call(view, principal), status=201, headers=headers)
+    headers |= {"Location": f"/api/v1/tool-calls/{view.call.id}", "Retry-After": "2"}
+    return Response(render_call(view, principal), status=202, headers=headers)
+
+
+def _not_waited(waited: bool) -> dict[str, str]:
+    return {} if waited else {"Preference-Applied": "wait=0", "Retry-After": "1"}
+
+
+def _stored(view: CallView, principal: Principal) -> tuple[int, dict[str, Any]]:
+    status = 202 if view.state in OPEN_STATES else 201
+    return status, render_call(view, principal)
+
+
+def _fresh(principal: Principal) -> Any:
+    def refresh(replay: Replay) -> dict[str, Any]:
+        return render_call(require_call(principal, replay.object_id or ""), principal)
+
+    return refresh
+
+
+def _rows(calls: list[ToolCall]) -> list[dict[str, Any]]:
+    return [render_call_row(view) for view in views_of(calls)]
+
+
+def known_values(values: list[str], allowed: tuple[str, ...], name: str) -> list[str]:
+    """Return filter values that are all known, or raise MalformedError `invalid_parameter`."""
+    for value in values:
+        if value not in allowed:
+            raise MalformedError("invalid_parameter", f"{name} takes one of {', '.join(allowed)}.")
+    return values

@@ -1,0 +1,73 @@
+"""`?wait=N`: hold the answer until the call ends or changes, without holding anything else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import connection
+
+from governance.call_state import OPEN_STATES, CallState
+from governance.selectors import state_of
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 1.0
+
+
+class _Places:
+    """How many requests of this process may wait at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @contextmanager
+    def take(self) -> Iterator[bool]:
+        with self._lock:
+            free = self._taken < settings.PALYRA_MAX_WAITERS
+            self._taken += free
+        try:
+            yield free
+        finally:
+            with self._lock:
+                self._taken -= free
+
+
+_PLACES = _Places()
+
+
+def wait_for_change(call_id: str, *, seconds: int, shown: CallState) -> bool:
+    """Wait until the call's state is terminal or differs from `shown`, at most `seconds`.
+
+    Returns False when this process has no place left and did not wait at all. Between two looks the
+    database connection is closed, so a waiting request costs a sleeping thread only.
+    """
+    if seconds == 0 or shown not in OPEN_STATES:
+        return True
+    with _PLACES.take() as free:
+        if free:
+            _poll(call_id, time.monotonic() + seconds, shown)
+        return free
+
+
+def _poll(call_id: str, deadline: float, shown: CallState) -> None:
+    pause = FIRST_PAUSE
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        if not connection.in_atomic_block:
+            connection.close()
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+        state = state_of(call_id)
+        if state is None or state not in OPEN_STATES or _settled(state, shown):
+            return
+
+
+def _settled(state: CallState, shown: CallState) -> bool:
+    """Queued and running are on the way to the answer; only a person's turn is worth an early one."""
+    return state is not shown and state is CallState.AWAITING_APPROVAL

@@ -1,0 +1,241 @@
+"""What each of the nine gates asks its stage. Facts cross between stages here, as plain values."""
+
+from __future__ import annotations
+
+from approvals import selectors as approval_selectors
+from approvals import services as approvals
+from governance.budgets.calls import Exhausted, reserve_call
+from governance.gates import Finding, asks, denied, passed
+from governance.obligations import approval_needed, build_obligation
+from governance.placement import place
+from governance.prompts import new_request
+from governance.proposals import Answer, Draft, Found, Placement, Target
+from identity.authorization import authorize
+from identity.roles import Permission
+from kernel.record import Record
+from policy import selectors as policy_selectors
+from policy import services as policy_services
+from policy.types import (
+    ApprovalFacts,
+    DecisionFacts,
+    Effect,
+    EffectivePosture,
+    EntityRef,
+    PolicyDecision,
+    SkillFacts,
+)
+from sandbox.skills import selectors as skill_selectors
+from sandbox.skills.types import SkillGateDecision
+from sandbox.skills.types import Verdict as SkillVerdict
+from sandbox.types import SandboxRefusal
+
+PERSON_ASKED = "A person has to allow this call."
+
+
+def authenticate(draft: Draft) -> Finding[bool]:
+    """Gate 1: the principal still holds `tools.propose` in the run's workspace."""
+    verdict = authorize(
+        draft.principal, Permission.TOOLS_PROPOSE, workspace_id=draft.run.workspace_id, now=draft.now
+    )
+    if not verdict.allowed:
+        return denied(f"identity.{verdict.reason}", "The principal may not propose tool calls here.")
+    return passed(True, "identity.permitted")
+
+
+def run_is_open(draft: Draft) -> Finding[bool]:
+    """Gate 2: the run is open, in time and the principal's own."""
+    run = draft.run
+    if run.principal_id != draft.principal.id:
+        return denied("run.not_owned", "The run belongs to another principal.")
+    if run.state != "open" or run.deadline_at <= draft.now:
+        return denied("run.closed", "The run is closed.", "Open a new run.")
+    return passed(True, "run.open")
+
+
+def schema(draft: Draft) -> Finding[Target]:
+    """Gate 3: the tool is known and enabled, and the input fits its schema and size."""
+    name, raw = draft.proposal.tool, draft.proposal.input
+    check = policy_selectors.resolve_tool(name=name, raw_input=raw, workspace_id=draft.run.workspace_id)
+    if check.reason_code == "schema.tool_unknown":
+        return _skill_target(name, raw)
+    if not check.ok or check.tool is None or check.input is None:
+        return denied(check.reason_code, check.reason, check.remediation)
+    tool = check.tool
+    target = Target(
+        name=tool.name,
+        version=str(tool.version),
+        definition_digest=tool.definition_digest,
+        operation="tool.execute",
+        risk=tool.risk,
+        description=tool.description,
+        capabilities=tool.capabilities,
+        requires_approval=tool.requires_approval,
+        input=check.input,
+        resource=check.resource,
+        tool=tool,
+    )
+    return passed(target, check.reason_code)
+
+
+def _skill_target(name: str, raw: object) -> Finding[Target]:
+    skill = skill_selectors.resolve(name, raw)
+    if skill is None:
+        return denied("schema.tool_unknown", f"No tool is called {name[:80]!r}.", "List the tools.")
+    check = policy_selectors.check_input(
+        schema=dict(skill.input_schema), raw_input=raw, max_bytes=policy_selectors.MAX_SKILL_INPUT_BYTES
+    )
+    if not check.ok or check.input is None:
+        return denied(check.reason_code, "The input does not fit the skill's schema.")
+    target = Target(
+        name=name,
+        version=skill.version,
+        definition_digest=skill.payload_digest,
+        operation="skill.execute",
+        risk=skill.risk,
+        description=skill.description,
+        capabilities=frozenset(),
+        requires_approval=skill.requires_approval or skill.default_sensitive,
+        input=check.input,
+        resource=f"skill:{skill.skill_id}@{skill.version}",
+        skill=skill,
+    )
+    return passed(target, check.reason_code)
+
+
+def skill(draft: Draft, target: Target, found: Found) -> Finding[SkillGateDecision]:
+    """Gate 4: a skill's version is active and its bytes are those of its digest. Sets `found.skill`."""
+    decision = skill_selectors.gate(
+        tool_name=target.name,
+        raw_input=target.input,
+        workspace_id=draft.run.workspace_id,
+        now=draft.now,
+    )
+    found.skill = decision
+    code = decision.code.value
+    if decision.verdict is not SkillVerdict.PASS:
+        return denied(code, "The skill may not run.")
+    if target.skill is not None and decision.payload_digest != target.definition_digest:
+        return denied("skill.changed", "The skill changed while it was being looked at.")
+    return passed(decision, code)
+
+
+def posture(draft: Draft, target: Target) -> Finding[EffectivePosture]:
+    """Gate 5: what the chain of overrides comes to."""
+    found = policy_selectors.posture(
+        tool=target.tool,
+        default_requires_approval=target.requires_approval,
+        tool_name=target.name,
+        workspace_id=draft.run.workspace_id,
+        agent_id=draft.principal.id,
+        session_id=draft.run.session_id,
+        locks=(),
+        now=draft.now,
+    )
+    if found.state == "disabled":
+        return denied(found.reason_code, found.lock_reason or "The tool is switched off here.")
+    if found.state == "ask_each_time":
+        return asks(found, found.reason_code, PERSON_ASKED)
+    return passed(found, found.reason_code)
+
+
+def backend(draft: Draft, target: Target) -> Finding[Placement]:
+    """Gate 6: a live worker has a backend that enforces what this call needs."""
+    placement = place(target, agent_id=draft.principal.id, now=draft.now)
+    if isinstance(placement, SandboxRefusal):
+        return denied(
+            placement.code, placement.message, str(placement.detail.get("remediation") or "") or None
+        )
+    return passed(placement, "sandbox.available")
+
+
+def policy(
+    draft: Draft, target: Target, found: Found, *, approval: ApprovalFacts | None
+) -> Finding[PolicyDecision]:
+    """Gate 7: Cedar. `found.decision` is set for a denial too, so that the record names its rules."""
+    decision = policy_services.decide(facts=_facts(draft, target, found, approval))
+    found.decision = decision
+    if decision.effect is Effect.ALLOW:
+        return passed(decision, decision.reason_code, decision.reason)
+    if decision.effect is Effect.REQUIRE_APPROVAL:
+        return asks(decision, decision.reason_code, decision.reason)
+    return denied(decision.reason_code, decision.reason)
+
+
+def _facts(draft: Draft, target: Target, found: Found, approval: ApprovalFacts | None) -> DecisionFacts:
+    return DecisionFacts(
+        principal_kind=draft.principal.kind,
+        principal_id=draft.principal.id,
+        workspace_id=draft.run.workspace_id,
+        action=target.operation,
+        resource=_resource(target),
+        tool=target.tool,
+        skill=skill_facts(found.skill),
+        input=target.input,
+        posture=found.posture,
+        run_id=draft.run.id,
+        session_id=draft.run.session_id,
+        device_id=draft.principal.device_id,
+        channel=None,
+        calls_in_run=draft.run.calls_used,
+        auth_method="token" if draft.principal.token_id else "session",
+        source_ip=draft.principal.client_ip or None,
+        external_execution=False,
+        approval=approval,
+        now=draft.now,
+    )
+
+
+def budget(draft: Draft, record: Record) -> Finding[str]:
+    """Gate 8: one more call fits into the run's allowance; it is held until the call ends."""
+    held = reserve_call(
+        run=draft.run,
+        call_id=draft.call_id,
+        actor=draft.principal.actor(),
+        now=draft.now,
+        record=record,
+    )
+    if isinstance(held, Exhausted):
+        return denied("budget.exceeded", f"The run may make {held.limit} calls.", "Open a new run.")
+    return passed(held, "budget.reserved")
+
+
+def approval(
+    draft: Draft, target: Target, found: Found, placement: Placement, record: Record
+) -> Finding[Answer]:
+    """Gate 9: nothing to ask, or a pending request that a person can answer."""
+    if found.decision is None or found.posture is None:
+        raise ValueError("gate 9 stands behind gates 5 and 7")
+    if not approval_needed(found.decision, found.posture, target):
+        return passed(Answer(), "approval.not_required")
+    if draft.run.approval_channel == "none":
+        return denied("approval.channel_unavailable", "The run has nobody to ask.")
+    obligation, risk = build_obligation(found.decision, target)
+    request = new_request(draft, target, found, placement, obligation, risk)
+    if not approval_selectors.has_eligible_reviewer(request, draft.now):
+        return denied("approval.no_eligible_approver", "No active person may answer this request.")
+    opened = approvals.open_request(
+        request=request, actor=draft.principal.actor(), now=draft.now, record=record
+    )
+    return asks(Answer(opened.id), "approval.pending", PERSON_ASKED)
+
+
+def skill_facts(decision: SkillGateDecision | None) -> SkillFacts | None:
+    """Return gate 4's answer as the plain value that policy reads; None for what is no skill."""
+    if decision is None or decision.skl_id is None:
+        return None
+    return SkillFacts(
+        skl_id=decision.skl_id,
+        skill_id=decision.skill_id or "",
+        version=decision.version or "",
+        digest=decision.payload_digest or "",
+        publisher=decision.publisher or "",
+        status=decision.status or "",
+        risk=decision.risk or "critical",
+        requires_approval=decision.requires_approval,
+    )
+
+
+def _resource(target: Target) -> EntityRef:
+    if target.skill is not None:
+        return EntityRef("Skill", target.skill.skl_id)
+    return EntityRef("Tool", target.name)

@@ -1,0 +1,174 @@
+"""Appending to the journal: one event, one encrypted payload, one row that waits to be sealed.
+
+The cost does not depend on how many events there are: nothing is counted and no earlier row is read.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from datetime import datetime
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+
+from governance.journal import envelope
+from governance.journal.events import EventName, checked
+from governance.journal.models import (
+    Instance,
+    JournalEvent,
+    JournalPayload,
+    JournalPending,
+    JournalSubjectKey,
+)
+from governance.journal.redact import clean
+from governance.safety.secrets import scan
+from kernel.canonical import canonical, digest_bytes
+from kernel.ids import new_id
+from kernel.record import Actor
+from vault import services as vault
+from vault.envelope import aad
+from vault.types import WrappedKey
+
+SYSTEM_SUBJECT = "system"
+SYSTEM_FAMILIES = frozenset({"policy", "journal", "membership", "workspace", "tool", "allowlist", "posture"})
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+
+def record(
+    *,
+    event: str,
+    actor: Actor,
+    subject: str,
+    now: datetime,
+    data: Mapping[str, object],
+    run: str | None = None,
+    call: str | None = None,
+) -> str:
+    """Append one event in the caller's transaction and return its `evt_` id (kernel's `Record`).
+
+    Raises RuntimeError outside a transaction, ValueError or TypeError for what the register does not
+    know, and whatever the database says; each of them undoes the caller's effect.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("an event belongs into the transaction of its effect")
+    name, fields, secret = checked(event, data)
+    salt = os.urandom(32)
+    cleaned = clean(fields, scan=scan, salt=salt, secret_fields=secret)
+    plain = canonical({"salt": urlsafe_b64encode(salt).decode().rstrip("="), "data": cleaned.data})
+    event_id = new_id("evt", now)
+    header = envelope.Header(
+        id=event_id,
+        type=name.value,
+        time=now,
+        instance=_instance(now),
+        actor=actor,
+        subject=subject,
+        data_digest=digest_bytes(plain),
+        redactions=cleaned.count,
+        run=run,
+        run_seq=_next_in_run(run),
+        call=call,
+    )
+    _insert(header, plain, _subject_of(name, actor, subject, run), now)
+    return event_id
+
+
+def _insert(header: envelope.Header, plain: bytes, subject: str, now: datetime) -> None:
+    key_id, key = _subject_key(subject, now)
+    nonce = os.urandom(NONCE_BYTES)
+    row = JournalEvent.objects.create(
+        id=header.id,
+        envelope=envelope.build(header),
+        type=header.type,
+        time=header.time,
+        actor=header.actor.id,
+        subject=header.subject,
+        run_id=header.run,
+        run_seq=header.run_seq,
+        call_id=header.call,
+    )
+    JournalPayload.objects.create(
+        event=row,
+        key_id=key_id,
+        nonce=nonce,
+        ciphertext=AESGCM(key).encrypt(nonce, plain, payload_context(header.id, key_id)),
+    )
+    JournalPending.objects.create(event=row)
+
+
+def payload_context(event_id: str, key_id: str) -> bytes:
+    """Return the associated data of a payload: it opens only as this event's, under this key."""
+    return aad("journal", event_id, key_id)
+
+
+def key_context(subject: str, key_id: str) -> bytes:
+    """Return the associated data of a wrapped subject key."""
+    return aad("journal-key", subject, key_id)
+
+
+def _subject_of(name: EventName, actor: Actor, subject: str, run: str | None) -> str:
+    """Whose key encrypts: the run's, else that of the person, agent or device the event is about.
+
+    Events of policy, key and role belong to nobody and cannot be erased.
+    """
+    if name.value.partition(".")[0] in SYSTEM_FAMILIES:
+        return SYSTEM_SUBJECT
+    if run is not None:
+        return run
+    if subject.startswith(("usr_", "agt_", "dev_")):
+        return subject
+    return SYSTEM_SUBJECT if actor.kind == "system" else actor.id
+
+
+def _next_in_run(run: str | None) -> int | None:
+    if run is None:
+        return None
+    runs = apps.get_model("governance", "Run").objects.filter(pk=run)
+    if runs.update(event_seq=F("event_seq") + 1) != 1:
+        raise ValueError("the event's run does not exist")
+    return int(runs.values_list("event_seq", flat=True).get())
+
+
+def _subject_key(subject: str, now: datetime) -> tuple[str, bytes]:
+    row = _active_key(subject)
+    if row is None:
+        row = _new_key(subject, now)
+    wrapped = WrappedKey(row.kek_id, bytes(row.wrapped_key or b""))
+    return row.id, vault.unwrap_data_key(wrapped, aad=key_context(subject, row.id))
+
+
+def _active_key(subject: str) -> JournalSubjectKey | None:
+    return JournalSubjectKey.objects.filter(subject=subject, destroyed_at__isnull=True).first()
+
+
+def _new_key(subject: str, now: datetime) -> JournalSubjectKey:
+    """Make the subject's key; of two transactions that try at once, one wins and both use its row."""
+    key_id = new_id("jsk", now)
+    wrapped = vault.wrap_data_key(os.urandom(KEY_BYTES), aad=key_context(subject, key_id))
+    try:
+        with transaction.atomic():
+            return JournalSubjectKey.objects.create(
+                id=key_id,
+                subject=subject,
+                wrapped_key=wrapped.wrapped,
+                kek_id=wrapped.kek_id,
+                created_at=now,
+            )
+    except IntegrityError:
+        row = _active_key(subject)
+        if row is None:
+            raise
+        return row
+
+
+def _instance(now: datetime) -> str:
+    row = Instance.objects.first()
+    if row is not None:
+        return row.id
+    Instance.objects.bulk_create([Instance(id=new_id("ins", now), created_at=now)], ignore_conflicts=True)
+    return Instance.objects.get().id

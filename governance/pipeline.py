@@ -1,0 +1,182 @@
+"""The path of a tool call. Read it from top to bottom: submit, review, run.
+
+`submit` takes a proposal through the nine gates and writes down what they said. `review` takes a
+person's answer. `run` takes one queued call through its last checks, its sandbox and its
+attestation. Each of the three writes its whole effect, journal events included, in one transaction;
+nothing runs and nothing is sent inside one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from approvals import services as approvals
+from approvals.services import ReviewOutcome
+from approvals.types import ReviewInput
+from governance import authority, checks, closing, idempotency, operations, prompts, recheck, wakeup
+from governance.calls import queue_call, write_call, write_proposal
+from governance.gates import Gate, GateDenied, GateLog, GateRow
+from governance.idempotency import Ticket
+from governance.journal.ledger import record
+from governance.models import ToolCall
+from governance.proposals import Draft, Found, Proposal
+from governance.runner import Worker, execute
+from governance.selectors import CallView, require_run, view_of
+from identity.roles import Permission
+from identity.types import Principal
+from kernel.errors import ConflictError, PalyraError
+from kernel.ids import new_id
+
+Render = Callable[[CallView], tuple[int, object]]
+Clock = Callable[[], datetime]
+
+
+# --- submit -------------------------------------------------------------------------------------
+
+
+def submit(
+    *,
+    proposal: Proposal,
+    principal: Principal,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Render | None = None,
+) -> CallView:
+    """Decide about a proposal and record it: denied, waiting for a person, or queued.
+
+    Raises NotFoundError `run_not_found` and ConflictError `run.closed`: then no call exists. Any
+    other refusal is a recorded call that was denied.
+    """
+    with transaction.atomic(durable=True):
+        draft = _draft(proposal, principal, now)
+        write_proposal(draft, record)
+        gates, found = GateLog(now), Found()
+        denial = walk(draft, gates, found)
+        call = write_call(draft, gates, found, denial, record)
+        if denial is not None:
+            closing.close_denied(call, found, denial, draft.principal.actor(), now)
+        elif call.approval_id is None:
+            queue_call(call, found.placement, draft.principal.actor(), now, record)
+            transaction.on_commit(wakeup.ring, robust=True)
+        view = view_of(call)
+        _store(ticket, render, view)
+    return view
+
+
+def preview(*, proposal: Proposal, principal: Principal, now: datetime) -> dict[str, object]:
+    """Decide without recording, reserving or asking; everything it wrote is rolled back."""
+    with transaction.atomic(durable=True):
+        draft = _draft(proposal, principal, now)
+        gates, found = GateLog(now), Found()
+        denial = walk(draft, gates, found)
+        answer = prompts.preview(gates, found, denial)
+        transaction.set_rollback(True)
+    return answer
+
+
+def walk(draft: Draft, gates: GateLog, found: Found) -> GateRow | None:
+    """Take a draft through the nine gates; return the row that denied it, or None.
+
+    The decision is the conjunction of all gates. Nobody is asked about a call that another gate
+    would stop.
+    """
+    try:
+        gates.take(Gate.AUTHENTICATE, lambda: checks.authenticate(draft))
+        gates.take(Gate.RUN, lambda: checks.run_is_open(draft))
+        target = found.target = gates.take(Gate.SCHEMA, lambda: checks.schema(draft))
+        gates.take(Gate.SKILL, lambda: checks.skill(draft, target, found))
+        found.posture = gates.take(Gate.POSTURE, lambda: checks.posture(draft, target))
+        placement = found.placement = gates.take(Gate.BACKEND, lambda: checks.backend(draft, target))
+        gates.take(Gate.POLICY, lambda: checks.policy(draft, target, found, approval=None))
+        found.reservation_id = gates.take(Gate.BUDGET, lambda: checks.budget(draft, record))
+        found.answer = gates.take(
+            Gate.APPROVAL,
+            lambda: checks.approval(draft, target, found, placement, record),
+        )
+    except GateDenied as denied:
+        return denied.row
+    return None
+
+
+# --- review -------------------------------------------------------------------------------------
+
+
+def review(
+    *,
+    request_id: str,
+    principal: Principal,
+    answer: ReviewInput,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Callable[[ReviewOutcome], tuple[int, object]] | None = None,
+) -> ReviewOutcome:
+    """Record a person's answer and let the waiting calls go on or end.
+
+    Raises RefusedError when this person may not answer, ConflictError `already_decided` when the
+    request is closed or has expired. A refusal leaves `request.refused` in the journal.
+    """
+    try:
+        with transaction.atomic(durable=True):
+            outcome = approvals.record_review(
+                request_id=request_id, principal=principal, review=answer, now=now, record=record
+            )
+            authority.require_governed(principal, Permission.APPROVALS_DECIDE, outcome.request, now)
+            _apply(outcome, principal, now)
+            if ticket is not None and render is not None and outcome.kind != "expired":
+                status, body = render(outcome)
+                idempotency.store(ticket, status=status, body=body, object_id=request_id)
+            transaction.on_commit(wakeup.ring, robust=True)
+    except PalyraError as refusal:
+        operations.record_refusal(principal, request_id, refusal, now)
+        raise
+    if outcome.kind == "expired":
+        raise ConflictError("already_decided", "The request expired.", extra=prompts.outcome(outcome.request))
+    return outcome
+
+
+def _apply(outcome: ReviewOutcome, principal: Principal, now: datetime) -> None:
+    """Give every call that waited on the request its answer."""
+    if outcome.kind in ("open", "repeated"):
+        return
+    waiting = ToolCall.objects.filter(approval_id=outcome.request.id, effect="require_approval")
+    if outcome.kind == "allowed":
+        for call in waiting.filter(id__in=outcome.covered_call_ids).order_by("id"):
+            closing.allow_call(call, outcome, principal.actor(), now)
+    closing.close_waiting(outcome.request.id, principal.actor(), now)
+
+
+# --- run ----------------------------------------------------------------------------------------
+
+
+def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:
+    """Run one queued execution, or record why it may not run. ConflictError: another worker has it.
+
+    The claim re-checks everything that may have changed since the decision, in the transaction that
+    makes the execution running. The outcome, the attestation and the settled budget are one
+    transaction too; a worker that dies between the two leaves an execution that becomes ambiguous.
+    """
+    with transaction.atomic(durable=True):
+        claim = recheck.claim(execution_id, worker, clock())
+    if claim is None:
+        return
+    outcome = execute(claim, worker, clock)
+    if outcome is None:
+        return
+    with transaction.atomic(durable=True):
+        closing.close_executed(claim, outcome, worker.actor(), clock())
+
+
+def _draft(proposal: Proposal, principal: Principal, now: datetime) -> Draft:
+    run_row = require_run(principal, proposal.run_id)
+    if run_row.state != "open" or run_row.deadline_at <= now:
+        raise ConflictError("run.closed", "The run is closed.")
+    return Draft(call_id=new_id("call", now), proposal=proposal, principal=principal, run=run_row, now=now)
+
+
+def _store(ticket: Ticket | None, render: Render | None, view: CallView) -> None:
+    if ticket is not None and render is not None:
+        status, body = render(view)
+        idempotency.store(ticket, status=status, body=body, object_id=view.call.id)

@@ -1,0 +1,120 @@
+"""What is proposed, and what the gates find out about it: plain values that the stages hand over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from governance.models import Run, ToolCall
+from identity.types import Principal
+from kernel.canonical import digest
+from policy.types import EffectivePosture, PolicyDecision, ToolFacts
+from sandbox.services import Claimed
+from sandbox.skills.types import SkillGateDecision, SkillTool
+from sandbox.spec import SandboxSpec
+
+RISKS = ("low", "medium", "high", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A tool call as an adapter understood it; nothing in it is trusted."""
+
+    run_id: str
+    tool: str
+    input: object
+    parent_call_id: str | None = None
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The tool or skill that a proposal names, with the input it accepted."""
+
+    name: str
+    version: str
+    definition_digest: str
+    operation: str
+    risk: str
+    description: str
+    capabilities: frozenset[str]
+    requires_approval: bool
+    input: Any
+    resource: str | None
+    tool: ToolFacts | None = None
+    skill: SkillTool | None = None
+
+    def as_json(self) -> dict[str, object]:
+        return {"tool": self.name, "schema_version": self.version, "resource": self.resource}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an allowed call would run: the frozen spec, its tier and the executor that enforces it."""
+
+    tier: str
+    executor: str
+    spec: SandboxSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What gate 9 found: nothing to ask, or the request that a person has to answer."""
+
+    approval_id: str | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What the gates have found so far; a denial leaves the later fields empty."""
+
+    target: Target | None = None
+    skill: SkillGateDecision | None = None
+    posture: EffectivePosture | None = None
+    placement: Placement | None = None
+    decision: PolicyDecision | None = None
+    reservation_id: str | None = None
+    answer: Answer = field(default_factory=Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A proposal inside its transaction: who proposes it, in which run, under which id."""
+
+    call_id: str
+    proposal: Proposal
+    principal: Principal
+    run: Run
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run one call, once."""
+
+    call: ToolCall
+    claimed: Claimed
+    target: Target
+    spec: SandboxSpec
+
+
+def action_digest(
+    *, principal_id: str, owner_id: str, target: dict[str, object], operation: str, parameters: object
+) -> str:
+    """Return the digest an approval is bound to (DESIGN, conventions)."""
+    return digest(
+        {
+            "operation": operation,
+            "agent": principal_id,
+            "subject": owner_id,
+            "target": target,
+            "parameters": parameters,
+        }
+    )
+
+
+def highest_risk(*risks: str) -> str:
+    """Return the greatest of the given levels."""
+    return max(risks, key=RISKS.index)

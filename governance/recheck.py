@@ -1,0 +1,177 @@
+"""The claim: what may have changed since the decision is asked again, in the run's own transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from approvals import selectors as approval_selectors
+from approvals import services as approvals
+from approvals.scopes import unusable_because
+from approvals.selectors import ApprovalClaim
+from governance import checks, closing
+from governance.calls import action_digest_of
+from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
+from governance.journal.ledger import record
+from governance.models import ToolCall
+from governance.proposals import Claim, Draft, Found, Proposal, Target
+from governance.runner import Worker
+from identity.selectors import principal_live
+from identity.types import Principal
+from kernel.errors import ConflictError
+from policy.types import ApprovalFacts, PolicyDecision
+from sandbox import services as sandbox
+from sandbox.lifecycle import ExecutionState
+from sandbox.models import Execution
+from sandbox.selection import select
+from sandbox.spec import SandboxSpec
+from sandbox.types import SandboxRefusal
+
+
+def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
+    """Claim a queued execution, or record its refusal and return None.
+
+    Raises ConflictError when it is not queued any more: another worker has it, or it was cancelled.
+    """
+    execution = _queued(execution_id)
+    call = ToolCall.objects.select_related("run").get(id=execution.call_id)
+    log, found = GateLog(now), Found()
+    try:
+        target = look_again(call, execution, worker, log, found, now)
+    except GateDenied as refusal:
+        closing.close_refused(call, refusal.row, worker.actor(), now)
+        return None
+    claimed = sandbox.claim_execution(
+        execution_id=execution_id,
+        worker_id=worker.worker_id,
+        boot_id=worker.boot_id,
+        actor=worker.actor(),
+        now=now,
+        record=record,
+    )
+    if call.grant_id is not None:
+        approvals.consume_grant(
+            grant_id=call.grant_id,
+            call_id=call.id,
+            execution_id=execution_id,
+            actor=worker.actor(),
+            now=now,
+            record=record,
+        )
+    return Claim(call, claimed, target, SandboxSpec.from_json(claimed.spec))
+
+
+def look_again(
+    call: ToolCall, execution: Execution, worker: Worker, log: GateLog, found: Found, now: datetime
+) -> Target:
+    """Ask every gate again that could answer otherwise now; raises GateDenied with the row that does."""
+    principal = log.take(Gate.AUTHENTICATE, lambda: _live(call, now))
+    draft = _draft(call, principal, now)
+    log.take(Gate.RUN, lambda: checks.run_is_open(draft))
+    approval = approval_selectors.facts_for_claim(call.approval_id, now) if call.approval_id else None
+    target = found.target = log.take(Gate.SCHEMA, lambda: _same_target(draft, call, execution, approval))
+    log.take(Gate.SKILL, lambda: checks.skill(draft, target, found))
+    found.posture = log.take(Gate.POSTURE, lambda: checks.posture(draft, target))
+    log.take(Gate.BACKEND, lambda: _same_backend(execution, worker))
+    log.take(Gate.POLICY, lambda: _still_permitted(draft, target, found, approval))
+    log.take(Gate.APPROVAL, lambda: _grant_usable(call, found, approval, now))
+    return target
+
+
+def _queued(execution_id: str) -> Execution:
+    execution = Execution.objects.filter(id=execution_id).first()
+    if execution is None or execution.state != ExecutionState.QUEUED:
+        raise ConflictError("state_changed", "The execution is not queued.")
+    return execution
+
+
+def _live(call: ToolCall, now: datetime) -> Finding[Principal]:
+    principal = principal_live(
+        kind=call.principal_kind,
+        principal_id=call.principal_id,
+        workspace_id=call.workspace_id,
+        token_id=call.token_id,
+        now=now,
+    )
+    if principal is None:
+        return denied("identity.principal_not_live", "The principal may no longer propose tool calls.")
+    return passed(principal, "identity.permitted")
+
+
+def _draft(call: ToolCall, principal: Principal, now: datetime) -> Draft:
+    proposal = Proposal(run_id=call.run_id, tool=call.tool_name, input=call.input)
+    return Draft(call.id, proposal, principal, call.run, now)
+
+
+def _same_target(
+    draft: Draft, call: ToolCall, execution: Execution, approval: ApprovalClaim | None
+) -> Finding[Target]:
+    finding = checks.schema(draft)
+    target = finding.value
+    if target is None:
+        return finding
+    if target.definition_digest != call.definition_digest:
+        code = "approval.tool_changed" if approval else "schema.definition_drift"
+        return denied(code, "The tool's definition changed since the decision.", "Propose the call again.")
+    fresh = action_digest_of(draft.principal, target)
+    bound = {fresh, call.action_digest, execution.action_digest}
+    if approval is not None:
+        bound.add(approval.request.action_digest)
+    if len(bound) != 1:
+        return denied("approval.digest_mismatch", "The action is not the one that was decided about.")
+    return finding
+
+
+def _same_backend(execution: Execution, worker: Worker) -> Finding[bool]:
+    refusal = select(SandboxSpec.from_json(execution.spec), worker.probe())
+    if isinstance(refusal, SandboxRefusal):
+        return denied(refusal.code, refusal.message)
+    return passed(True, "sandbox.available")
+
+
+def _still_permitted(
+    draft: Draft, target: Target, found: Found, approval: ApprovalClaim | None
+) -> Finding[PolicyDecision]:
+    finding = checks.policy(draft, target, found, approval=approval_facts(approval))
+    if finding.verdict == "deny":
+        return denied("policy.changed", f"Policy no longer permits the call ({finding.code}).")
+    if finding.verdict == "ask":
+        code = "approval.policy_changed" if approval else "policy.changed"
+        return denied(code, "Policy asks for more than was approved.")
+    return finding
+
+
+def approval_facts(approval: ApprovalClaim | None) -> ApprovalFacts | None:
+    """Return the answer as policy reads it. Who decided alone stands for the whole quorum."""
+    if approval is None or approval.request.status != "allowed":
+        return None
+    wanted = frozenset(role for roles in approval.request.obligations["role_sets"] for role in roles)
+    alone = approval.single_operator
+    return ApprovalFacts(
+        id=approval.request.id,
+        scope="once",
+        risk=approval.request.risk,
+        count=max(approval.count, approval.request.quorum) if alone else approval.count,
+        roles=approval.roles | wanted if alone else approval.roles,
+        deciders=approval.deciders,
+    )
+
+
+def _grant_usable(
+    call: ToolCall, found: Found, approval: ApprovalClaim | None, now: datetime
+) -> Finding[bool]:
+    if call.approval_id is None:
+        if found.posture is not None and found.posture.state == "ask_each_time":
+            return denied("approval.policy_changed", "The tool's posture now asks for a person.")
+        return passed(True, "approval.not_required")
+    grant = approval.grant if approval else None
+    if grant is None or grant.id != call.grant_id:
+        return denied("approval.grant_revoked", "There is no grant for this call.")
+    code = unusable_because(
+        status=grant.status,
+        not_before=grant.not_before,
+        expires_at=grant.expires_at,
+        uses=grant.uses,
+        uses_allowed=grant.uses_allowed,
+        now=now,
+    )
+    return denied(code, "The approval can no longer be used.") if code else passed(True, "approval.allowed")

@@ -1,0 +1,12 @@
+"""States of a run and what its limits may be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+ALLOWED: dict[str, frozenset[str]] = {"open": frozenset({"completed", "failed", "cancelled", "expired"})}
+
+DEFAULT_LIFETIME = timedelta(hours=24)
+MIN_LIFETIME_SECONDS = 60
+MAX_LIFETIME_SECONDS = 2_592_000
+MAX_CALLS_CEILING = 1_000

@@ -1,0 +1,41 @@
+"""What a Celery worker does: it takes everything that waits, one execution after the other."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+
+from governance import pipeline
+from governance.runner import Worker, current_worker
+from governance.wakeup import TASK
+from kernel.clock import utc_now
+from kernel.errors import ConflictError
+from sandbox.selectors import queued_ids
+
+log = logging.getLogger(__name__)
+
+BATCH = 16
+
+
+@shared_task(name=TASK, acks_late=False, max_retries=0, ignore_result=True)  # type: ignore[untyped-decorator]
+def work() -> None:
+    """Claim until nothing is left, so that one wake-up empties the queue. Takes no arguments."""
+    worker = current_worker()
+    while True:
+        waiting = queued_ids(BATCH)
+        ran = [_run_one(execution_id, worker) for execution_id in waiting]
+        if not any(ran):
+            return
+
+
+def _run_one(execution_id: str, worker: Worker) -> bool:
+    """Run one row; False when another worker took it, so that losers stop asking."""
+    try:
+        pipeline.run(execution_id=execution_id, worker=worker, clock=utc_now)
+    except ConflictError:
+        return False
+    except Exception:
+        log.exception("execution %s", execution_id)
+        return False
+    return True

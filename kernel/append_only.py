@@ -1,0 +1,77 @@
+"""Triggers that keep a table's rows as they were written, on both databases.
+
+Every statement is meant for a migration. The product never drops one; a test that flushes tables does,
+in a fixture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+_FUNCTION = "palyra_append_only"
+
+
+@dataclass(frozen=True, slots=True)
+class AppendOnly:
+    """A table whose rows may be added and read. `keys` are its unique column tuples, primary key first.
+
+    SQLite needs the keys: `INSERT OR REPLACE` removes the old row without firing a delete trigger.
+    """
+
+    table: str
+    keys: tuple[tuple[str, ...], ...]
+
+    def names(self, vendor: str) -> tuple[str, ...]:
+        """Return the names of the triggers that must exist."""
+        kinds = ("rows", "truncate") if vendor == "postgresql" else ("update", "delete", "replace")
+        return tuple(f"{self.table}_no_{kind}" for kind in kinds)
+
+    def create(self, vendor: str) -> tuple[str, ...]:
+        """Return the statements that make the table append-only."""
+        return _postgresql(self) if vendor == "postgresql" else _sqlite(self)
+
+    def drop(self, vendor: str) -> tuple[str, ...]:
+        """Return the statements of the reverse migration."""
+        on = f' ON "{self.table}"' if vendor == "postgresql" else ""
+        return tuple(f'DROP TRIGGER IF EXISTS "{name}"{on}' for name in self.names(vendor))
+
+
+def missing(connection: BaseDatabaseWrapper, guards: tuple[AppendOnly, ...]) -> tuple[str, ...]:
+    """Return the names of triggers that do not exist, or exist and are switched off."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')")
+        else:
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        present = {row[0] for row in cursor.fetchall()}
+    return tuple(name for guard in guards for name in guard.names(connection.vendor) if name not in present)
+
+
+def _postgresql(guard: AppendOnly) -> tuple[str, ...]:
+    rows, truncate = guard.names("postgresql")
+    return (
+        f"CREATE OR REPLACE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = '23001'; END $$",
+        f'CREATE TRIGGER "{rows}" BEFORE UPDATE OR DELETE ON "{guard.table}" '
+        f"FOR EACH ROW EXECUTE FUNCTION {_FUNCTION}()",
+        f'CREATE TRIGGER "{truncate}" BEFORE TRUNCATE ON "{guard.table}" '
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {_FUNCTION}()",
+    )
+
+
+def _sqlite(guard: AppendOnly) -> tuple[str, ...]:
+    update, delete, replace = guard.names("sqlite")
+    abort = f"BEGIN SELECT RAISE(ABORT, '{guard.table} is append-only'); END"
+    same = " OR ".join(
+        "(" + " AND ".join(f'"{column}" = NEW."{column}"' for column in key) + ")" for key in guard.keys
+    )
+    return (
+        f'CREATE TRIGGER "{update}" BEFORE UPDATE ON "{guard.table}" {abort}',
+        f'CREATE TRIGGER "{delete}" BEFORE DELETE ON "{guard.table}" {abort}',
+        f'CREATE TRIGGER "{replace}" BEFORE INSERT ON "{guard.table}" '
+        f'WHEN EXISTS (SELECT 1 FROM "{guard.table}" WHERE {same}) {abort}',
+    )
