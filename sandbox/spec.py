@@ -120,9 +120,10 @@ class SandboxSpec:
 
     def to_json(self) -> dict[str, object]:
         """Return plain JSON with every field."""
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         return {
             name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, str) else value
-            for name, value in dataclasses.asdict(self).items()
+            for name, value in values
         }
 
     @classmethod

@@ -135,7 +135,8 @@ def _scratch(spec: SandboxSpec) -> list[str]:
 def _etc(layout: HostLayout, data: _Data) -> list[str]:
     args = ["--dir", "/etc"]
     for name, content in _ETC.items():
-        args += ["--ro-bind-data", data.add(content), f"/etc/{name}"]
+        # A copy in the root, which turns read-only as a whole: five mounts fewer than binding each.
+        args += ["--perms", "0444", "--file", data.add(content), f"/etc/{name}"]
     for name in layout.etc:
         args += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
     return args

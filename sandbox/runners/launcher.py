@@ -128,24 +128,22 @@ class Task:
         self.kill_at: float | None = None
         self.tool_fd: int | None = None
         self.main_pid: int | None = None
+        self.main_fd = -1
+        self.main_dead = False
         self.usage = {"cpu_ms": 0, "max_rss": 0, "processes": 0, "memory": 0}
 
     def wait(self, fds: Iterable[int], deadline: float) -> bool:
         """Wait for a descriptor or an order of the worker, at most until `deadline`."""
-        poll = select.poll()
+        # select() and not poll(): some waits are shorter than a millisecond.
         wanted = set(fds)
-        for fd in (*wanted, self.control.fileno()):
-            poll.register(fd, select.POLLIN)
         seconds = max(0.0, deadline - time.monotonic())
-        ready = {fd for fd, _ in poll.poll(seconds * 1000)}
+        ready = set(select.select([*wanted, self.control.fileno()], [], [], seconds)[0])
         if self.control.fileno() in ready:
             self.take_orders()
         return bool(ready & wanted)
 
     def take_orders(self) -> None:
-        poll = select.poll()
-        poll.register(self.control.fileno(), select.POLLIN)
-        while poll.poll(0):
+        while select.select([self.control.fileno()], [], [], 0)[0]:
             message, fds = self.control.receive()
             for fd in fds:
                 os.close(fd)
@@ -184,8 +182,13 @@ class Task:
                 for child in procfs.children_of(os.getpid()):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
-                time.sleep(0.0005)
+                self.await_death()
         return False
+
+    def await_death(self) -> None:
+        """Wait a moment, at best until the main process is dead; its descriptor then stays readable."""
+        watched = [self.main_fd] if self.main_fd >= 0 and not self.main_dead else []
+        self.main_dead = bool(select.select(watched, [], [], 0.0005)[0]) or self.main_dead
 
 
 class SandboxTask(Task):
@@ -197,7 +200,7 @@ class SandboxTask(Task):
         with os.fdopen(argv, "rb") as file:
             self.argv = file.read().decode().split("\0")[:-1]
         self.host = host
-        self.status = self.block = self.init_fd = -1
+        self.status = self.block = -1
         self.documents = b""
         self.exit_code: int | None = None
         self.went = False
@@ -259,7 +262,7 @@ class SandboxTask(Task):
             for document in self.parsed():
                 self.main_pid = document.get("child-pid", self.main_pid)
         try:
-            self.init_fd = os.pidfd_open(self.main_pid)
+            self.main_fd = os.pidfd_open(self.main_pid)
         except OSError as error:
             raise StepError("namespaces", "the sandbox died during its set-up") from error
 
@@ -272,7 +275,7 @@ class SandboxTask(Task):
                 raise StepError("mounts", "the sandbox died during its set-up") from error
             if status.get("NoNewPrivs") == "1" and int(status.get("CapEff", "1"), 16) == 0:
                 return
-            if self.wait((self.init_fd,), time.monotonic() + 0.0003):
+            if self.wait((self.main_fd,), time.monotonic() + 0.0002):
                 raise StepError("mounts", "bubblewrap could not build the sandbox")
             self.still_wanted("mounts", deadline)
 
@@ -403,11 +406,11 @@ class SandboxTask(Task):
 
     def end(self) -> bool:
         """Kill PID 1, hence its namespace, then bubblewrap, and reap all; return whether nothing lives."""
-        if self.init_fd >= 0:
+        if self.main_fd >= 0:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.init_fd, signal.SIGKILL)
+                signal.pidfd_send_signal(self.main_fd, signal.SIGKILL)
         clean = self.reap()
-        for fd in (*self.fds, self.status, self.block, self.init_fd, self.tool_fd or -1):
+        for fd in (*self.fds, self.status, self.block, self.main_fd, self.tool_fd or -1):
             if fd >= 0:
                 os.close(fd)
         return clean
@@ -427,7 +430,7 @@ class FileTask(Task):
         self.main_pid = pid
         for fd in (self.root, self.request, self.answer):
             os.close(fd)
-        self.tool_fd = os.pidfd_open(pid)
+        self.tool_fd = self.main_fd = os.pidfd_open(pid)
         deadline = time.monotonic() + self.job["wall_ms"] / 1000
         try:
             while not self.wait((self.tool_fd,), min(deadline, self.kill_at or deadline)):

@@ -21,7 +21,16 @@ from sandbox.spec import BOOTSTRAP_POLICY, CallRequest, SandboxSpec, ToolLimits,
 from sandbox.types import Executor, Outcome, SandboxJob, SandboxRefusal, Status, Tier
 
 NEEDED_OPTIONS = (
-    *("--args", "--bind-fd", "--ro-bind-fd", "--ro-bind-data", "--disable-userns", "--size", "--perms"),
+    *(
+        "--args",
+        "--bind-fd",
+        "--ro-bind-fd",
+        "--ro-bind-data",
+        "--disable-userns",
+        "--size",
+        "--perms",
+        "--file",
+    ),
     *("--add-seccomp-fd", "--block-fd", "--json-status-fd", "--remount-ro", "--clearenv"),
 )
 DEGRADED = ("memory.polled", "cpu.polled")

@@ -32,6 +32,17 @@ def test_what_the_tool_writes_lands_in_the_workspace_only(box: Sandbox) -> None:
     assert outcome.stderr.count("Read-only file system") == 3
 
 
+def test_the_generated_files_of_etc_cannot_be_changed(box: Sandbox) -> None:
+    outcome = box.shell(
+        "chmod 666 /etc/passwd; echo x > /etc/hosts; rm /etc/group; cat /etc/passwd; ls -A /etc"
+    )
+
+    assert outcome.stderr.count("Read-only file system") == 3
+    assert "sandbox:x:1000:1000" in outcome.stdout
+    assert {"passwd", "group", "hosts"} < set(outcome.stdout.split())
+    assert not {"shadow", "ssh", "sudoers"} & set(outcome.stdout.split())
+
+
 def test_a_read_only_workspace_is_not_written(box: Sandbox) -> None:
     box.shell("echo hi > made.txt", spec=tier_c_spec(workspace_mode="bind_ro"))
 
