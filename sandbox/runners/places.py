@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from django.conf import settings
 
+from sandbox.runners.link import RunnerOptions
+
 SYSTEM_ROOT = Path("/var/lib/palyra")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -16,6 +18,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 def sandbox_uid() -> int:
     """Return the host uid of sandboxes: the configured one under root, else the worker's own."""
     return int(settings.PALYRA_SANDBOX_UID) if os.geteuid() == 0 else os.geteuid()
+
+
+def runner_options() -> RunnerOptions:
+    """Return the pool's options with the configured uid, so that sandboxes own what is made here."""
+    return RunnerOptions(uid=int(settings.PALYRA_SANDBOX_UID))
 
 
 def workspaces_dir() -> Path:

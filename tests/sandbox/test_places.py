@@ -47,6 +47,12 @@ def test_a_bad_seed_path_is_refused(here: Path, path: str) -> None:
         places.create_workspace("demo", {path: b""})
 
 
+def test_the_pool_runs_as_the_owner_of_the_workspaces(settings: Any) -> None:
+    settings.PALYRA_SANDBOX_UID = 61_190
+
+    assert places.runner_options().sandbox_uid == places.sandbox_uid()
+
+
 def test_the_default_lies_outside_a_closed_home_under_root(settings: Any) -> None:
     settings.PALYRA_WORKSPACES_DIR = settings.PALYRA_SANDBOX_DIR = ""
     system = Path("/var/lib/palyra") / settings.PALYRA_INSTANCE
