@@ -56,7 +56,7 @@ def allow_call(call: ToolCall, outcome: ReviewOutcome, actor: Actor, now: dateti
     call.grant_id = outcome.grant.id if outcome.grant else None
     _answer(call, "allow", call.reason_code, call.reason, "approval.allowed", Verdict.PASS, now)
     record_decision(call, final=True, actor=actor, record=record)
-    spec = SandboxSpec.from_json(call.spec)
+    spec = SandboxSpec.from_json(call.spec or {})
     queue_call(call, Placement(call.tier or "", call.executor or "", spec), actor, now, record)
 
 

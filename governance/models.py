@@ -6,6 +6,15 @@ from django.db import models
 from django.db.models import F, Q
 
 from governance.fields import CanonicalJSONField
+from governance.journal.models import (
+    Attestation as Attestation,
+    Instance as Instance,
+    JournalEvent as JournalEvent,
+    JournalKey as JournalKey,
+    JournalPayload as JournalPayload,
+    JournalPending as JournalPending,
+    JournalSubjectKey as JournalSubjectKey,
+)
 
 
 class Run(models.Model):

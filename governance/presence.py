@@ -10,6 +10,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from governance import operations, wakeup
 from governance.runner import boot_id, host_name
 from kernel.clock import utc_now
+from sandbox.runners.places import runner_options
 from sandbox.runners.worker import RunnerPool
 from sandbox.selection import Probe
 
@@ -55,7 +56,7 @@ _last: list[Probe] = []
 def _probe(*, fresh: bool) -> Probe:
     """Return what the host can enforce, measured now or at the last fresh turn."""
     if fresh or not _last:
-        pool = RunnerPool()
+        pool = RunnerPool(runner_options())
         try:
             _last[:] = [pool.start()]
         finally:

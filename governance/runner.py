@@ -20,9 +20,9 @@ from django.db import DatabaseError, close_old_connections, connection
 from governance.placement import argv_of
 from governance.proposals import Claim
 from kernel.record import Actor
-from sandbox import selectors as sandbox_selectors
-from sandbox import services as sandbox
+from sandbox import selectors as sandbox_selectors, services as sandbox
 from sandbox.runners.base import CancelToken
+from sandbox.runners.places import runner_options
 from sandbox.runners.wasm import WasmJob
 from sandbox.runners.worker import RunnerPool
 from sandbox.selection import Probe
@@ -43,6 +43,8 @@ class Pool(Protocol):
     def run(self, job: SandboxJob | WasmJob, *, deadline_ms: int, cancel: CancelToken) -> Outcome: ...
 
     def probe(self) -> Probe: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ _current: list[Worker] = []
 
 def start() -> None:
     """Start this process's runners. Called from its main thread: the launcher dies with that thread."""
-    pool = RunnerPool()
+    pool = RunnerPool(runner_options())
     pool.start()
     _current.append(Worker(worker_name(), boot_id(), pool))
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 BATCH = 16
 
 
-@shared_task(name=TASK, acks_late=False, max_retries=0, ignore_result=True)  # type: ignore[untyped-decorator]
+@shared_task(name=TASK, acks_late=False, max_retries=0, ignore_result=True)
 def work() -> None:
     """Claim until nothing is left, so that one wake-up empties the queue. Takes no arguments."""
     worker = current_worker()

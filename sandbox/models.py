@@ -10,17 +10,9 @@ from django.db.models import Q
 from sandbox.lifecycle import OPEN, ExecutionState
 from sandbox.skills.models import (
     Skill as Skill,
-)
-from sandbox.skills.models import (
     SkillBlob as SkillBlob,
-)
-from sandbox.skills.models import (
     SkillGrant as SkillGrant,
-)
-from sandbox.skills.models import (
     SkillPublisher as SkillPublisher,
-)
-from sandbox.skills.models import (
     SkillVersion as SkillVersion,
 )
 

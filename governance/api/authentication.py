@@ -33,6 +33,14 @@ class BearerAuthentication(BaseAuthentication):
         return 'Bearer realm="palyra"'
 
 
+def caller(request: Request) -> Principal:
+    """Return who sent an authenticated request; AuthenticationError for anybody else."""
+    principal: object = request.user
+    if not isinstance(principal, Principal):
+        raise AuthenticationError
+    return principal
+
+
 def authorization_values(request: Request) -> tuple[str, ...]:
     """Return every Authorization value sent; a repeated header arrives joined by a comma."""
     value = request.META.get("HTTP_AUTHORIZATION")

@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from governance import idempotency
+from governance.api.authentication import caller
 from governance.api.documents import document
 from governance.idempotency import Replay, Ticket
-from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import PalyraError
 
@@ -25,7 +25,7 @@ def once(request: Request, *, route: str, work: Work, refresh: Refresh | None = 
     `work` passes the ticket to the pipeline, which stores the answer in its own transaction. A
     refusal is stored here; 401, 429 and 5xx are not, so that a repeat with a code, or later, may succeed.
     """
-    principal: Principal = request.user
+    principal = caller(request)
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return work(None)

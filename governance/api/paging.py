@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from governance.api.authentication import caller
 from governance.api.strict import read_integer
 from kernel.canonical import digest
 from kernel.errors import MalformedError
@@ -53,7 +54,7 @@ def _order(filters: Mapping[str, list[str]]) -> str:
 def _scope(request: Request, filters: Mapping[str, list[str]]) -> str:
     """What a cursor is bound to: who asks, where, and with which filters."""
     stable = {name: sorted(values) for name, values in filters.items() if name not in ("limit", "cursor")}
-    return digest({"path": request.path, "principal": request.user.id, "filters": stable})
+    return digest({"path": request.path, "principal": caller(request).id, "filters": stable})
 
 
 def _after(filters: Mapping[str, list[str]], scope: str) -> str | None:

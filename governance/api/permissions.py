@@ -19,7 +19,8 @@ class HoldsPermission(BasePermission):
     """Early refusal by scope; the services check again under their lock."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if not isinstance(request.user, Principal):
+        principal: object = request.user
+        if not isinstance(principal, Principal):
             raise AuthenticationError
         method = request.method or ""
         needed: dict[str, Permission | None] = getattr(view, "permissions", {})
@@ -28,6 +29,6 @@ class HoldsPermission(BasePermission):
         if method not in needed:
             return method not in view.allowed_methods
         permission = needed[method]
-        if permission is None or permission in request.user.permissions:
+        if permission is None or permission in principal.permissions:
             return True
         raise RefusedError("insufficient_scope", f"This credential does not hold {permission.value}.")

@@ -37,7 +37,7 @@ class Run(_Shape):
 
 
 class RunList(_List):
-    data = Run(many=True)
+    data = Run(many=True)  # type: ignore[assignment]  # `data` is the wire's name
 
 
 class ToolCall(_Shape):
@@ -80,7 +80,7 @@ class ToolCallRow(_Shape):
 
 
 class ToolCallList(_List):
-    data = ToolCallRow(many=True)
+    data = ToolCallRow(many=True)  # type: ignore[assignment]  # `data` is the wire's name
 
 
 class ToolCallPreview(_Shape):
@@ -116,7 +116,7 @@ class ToolDetail(Tool):
 
 
 class ToolList(_List):
-    data = Tool(many=True)
+    data = Tool(many=True)  # type: ignore[assignment]  # `data` is the wire's name
 
 
 class Approval(_Shape):
@@ -133,7 +133,7 @@ class Approval(_Shape):
     run_id = serializers.CharField(allow_null=True)
     call_ids = serializers.ListField(child=serializers.CharField())
     requester = serializers.DictField()
-    context = serializers.DictField()
+    context = serializers.DictField()  # type: ignore[assignment]  # `context` is the wire's name
     eligible = serializers.BooleanField()
     ineligible_reason = serializers.CharField(allow_null=True)
     requested_at = serializers.DateTimeField()
@@ -142,7 +142,7 @@ class Approval(_Shape):
 
 
 class ApprovalList(_List):
-    data = Approval(many=True)
+    data = Approval(many=True)  # type: ignore[assignment]  # `data` is the wire's name
 
 
 class Decision(_Shape):

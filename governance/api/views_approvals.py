@@ -17,6 +17,7 @@ from approvals.services import ReviewOutcome
 from approvals.types import RequestStatus, ReviewInput, Risk, SubjectType
 from governance import operations, pipeline
 from governance.api import schemas
+from governance.api.authentication import caller
 from governance.api.bodies import CancelBody, DecisionBody
 from governance.api.idempotent import once
 from governance.api.paging import PAGE_PARAMETERS, page
@@ -40,7 +41,7 @@ class Approvals(APIView):
     def get(self, request: Request) -> Response:
         known = PAGE_PARAMETERS | {"state", "risk", "subject_type", "agent", "run"}
         filters = read_query(request, known)
-        rows = selectors.visible_to(request.user, utc_now())
+        rows = selectors.visible_to(caller(request), utc_now())
         for name, column, allowed in (
             ("state", "status", tuple(RequestStatus)),
             ("risk", "risk", tuple(Risk)),
@@ -51,7 +52,7 @@ class Approvals(APIView):
         for name, column in (("agent", "requester_id"), ("run", "run_id")):
             if name in filters:
                 rows = rows.filter(**{f"{column}__in": filters[name]})
-        return page(request, rows, filters=filters, render=lambda found: _many(found, request.user))
+        return page(request, rows, filters=filters, render=lambda found: _many(found, caller(request)))
 
 
 class ApprovalDetail(APIView):
@@ -60,11 +61,11 @@ class ApprovalDetail(APIView):
     @extend_schema(operation_id="approvals_show", responses=schemas.Approval)
     def get(self, request: Request, approval_id: str) -> Response:
         read_query(request, frozenset())
-        found = _visible(request.user, approval_id)
+        found = _visible(caller(request), approval_id)
         etag = f'"{found.id}:{found.version}"'
         if request.headers.get("If-None-Match") == etag:
             return Response(status=304, headers={"ETag": etag})
-        return Response(_many([found], request.user)[0], headers={"ETag": etag})
+        return Response(_many([found], caller(request))[0], headers={"ETag": etag})
 
 
 class ApprovalDecision(APIView):
@@ -86,10 +87,10 @@ class ApprovalDecision(APIView):
             now = utc_now()
             verified = None
             if body.get("otp"):
-                verified = operations.step_up(principal=request.user, code=body["otp"], now=now)
+                verified = operations.step_up(principal=caller(request), code=body["otp"], now=now)
             outcome = pipeline.review(
                 request_id=approval_id,
-                principal=request.user,
+                principal=caller(request),
                 answer=ReviewInput(
                     verdict=body["decision"],
                     scope=body.get("scope"),
@@ -116,9 +117,9 @@ class ApprovalCancel(APIView):
         read_query(request, frozenset())
         read_body(request, CancelBody)
         cancelled = operations.cancel_request(
-            request_id=require_id("apr", approval_id), principal=request.user, now=utc_now()
+            request_id=require_id("apr", approval_id), principal=caller(request), now=utc_now()
         )
-        return Response(_many([cancelled], request.user)[0])
+        return Response(_many([cancelled], caller(request))[0])
 
 
 def _visible(principal: Principal, approval_id: str) -> ApprovalRequest:

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from governance import operations, pipeline
 from governance.api import schemas
+from governance.api.authentication import caller
 from governance.api.bodies import CancelBody, RunBody, ToolCallBody
 from governance.api.idempotent import once
 from governance.api.paging import PAGE_PARAMETERS, page
@@ -48,7 +49,7 @@ class Runs(APIView):
     @extend_schema(operation_id="runs_list", responses=schemas.RunList)
     def get(self, request: Request) -> Response:
         filters = read_query(request, PAGE_PARAMETERS | {"state", "agent"})
-        rows = visible_runs(request.user)
+        rows = visible_runs(caller(request))
         if "state" in filters:
             rows = rows.filter(state__in=known_values(filters["state"], Run.STATES, "state"))
         if "agent" in filters:
@@ -62,7 +63,7 @@ class Runs(APIView):
 
         def work(ticket: Ticket | None) -> Response:
             run = operations.open_run(
-                principal=request.user,
+                principal=caller(request),
                 wishes=body,
                 now=utc_now(),
                 ticket=ticket,
@@ -79,7 +80,7 @@ class RunDetail(APIView):
     @extend_schema(operation_id="runs_show", responses=schemas.Run)
     def get(self, request: Request, run_id: str) -> Response:
         read_query(request, frozenset())
-        return Response(render_run(require_run(request.user, require_id("run", run_id))))
+        return Response(render_run(require_run(caller(request), require_id("run", run_id))))
 
 
 class RunCancel(APIView):
@@ -93,7 +94,7 @@ class RunCancel(APIView):
         def work(ticket: Ticket | None) -> Response:
             run = operations.cancel_run(
                 run_id=require_id("run", run_id),
-                principal=request.user,
+                principal=caller(request),
                 reason=body.get("reason", ""),
                 now=utc_now(),
                 ticket=ticket,
@@ -111,7 +112,7 @@ class ToolCalls(APIView):
     def get(self, request: Request) -> Response:
         known = PAGE_PARAMETERS | {"run", "state", "tool", "agent", "reason_code", "idempotency_key"}
         filters = read_query(request, known)
-        rows = visible_calls(request.user)
+        rows = visible_calls(caller(request))
         columns = {"run": "run_id", "tool": "tool_name", "agent": "principal_id"}
         for name in known - PAGE_PARAMETERS - {"state"}:
             if name in filters:
@@ -133,19 +134,19 @@ class ToolCalls(APIView):
         body = read_body(request, ToolCallBody)
         proposal = _proposal(request, body)
         if body.get("dry_run"):
-            return Response(pipeline.preview(proposal=proposal, principal=request.user, now=utc_now()))
+            return Response(pipeline.preview(proposal=proposal, principal=caller(request), now=utc_now()))
 
         def work(ticket: Ticket | None) -> Response:
             view = pipeline.submit(
                 proposal=proposal,
-                principal=request.user,
+                principal=caller(request),
                 now=utc_now(),
                 ticket=ticket,
-                render=lambda made: _stored(made, request.user),
+                render=lambda made: _stored(made, caller(request)),
             )
-            return _answer_after(view, request.user, seconds)
+            return _answer_after(view, caller(request), seconds)
 
-        return once(request, route="POST /tool-calls", work=work, refresh=_fresh(request.user))
+        return once(request, route="POST /tool-calls", work=work, refresh=_fresh(caller(request)))
 
 
 class ToolCallDetail(APIView):
@@ -155,10 +156,10 @@ class ToolCallDetail(APIView):
     def get(self, request: Request, call_id: str) -> Response:
         filters = read_query(request, frozenset({"wait"}))
         seconds = read_integer(filters, "wait", default=0, low=0, high=MAX_WAIT)
-        view = require_call(request.user, require_id("call", call_id))
+        view = require_call(caller(request), require_id("call", call_id))
         waited = wait_for_change(view.call.id, seconds=seconds, shown=view.state)
-        view = require_call(request.user, view.call.id)
-        return Response(render_call(view, request.user), headers=_not_waited(waited))
+        view = require_call(caller(request), view.call.id)
+        return Response(render_call(view, caller(request)), headers=_not_waited(waited))
 
 
 class ToolCallCancel(APIView):
@@ -176,16 +177,16 @@ class ToolCallCancel(APIView):
         def work(ticket: Ticket | None) -> Response:
             view = operations.cancel_call(
                 call_id=require_id("call", call_id),
-                principal=request.user,
+                principal=caller(request),
                 reason=body.get("reason", ""),
                 now=utc_now(),
                 ticket=ticket,
-                render=lambda made: _stored(made, request.user),
+                render=lambda made: _stored(made, caller(request)),
             )
             status = 202 if view.state in OPEN_STATES else 200
-            return Response(render_call(view, request.user), status=status)
+            return Response(render_call(view, caller(request)), status=status)
 
-        return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=_fresh(request.user))
+        return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=_fresh(caller(request)))
 
 
 class ToolCallAttestation(APIView):
@@ -194,7 +195,7 @@ class ToolCallAttestation(APIView):
     @extend_schema(operation_id="tool_calls_attestation", responses=schemas.Envelope)
     def get(self, request: Request, call_id: str) -> Response:
         read_query(request, frozenset())
-        view = require_call(request.user, require_id("call", call_id))
+        view = require_call(caller(request), require_id("call", call_id))
         return Response(operations.attestation_envelope(view))
 
 

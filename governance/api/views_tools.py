@@ -10,11 +10,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.api import schemas
+from governance.api.authentication import caller
 from governance.api.strict import read_query
 from governance.api.wire import render_tool
 from governance.catalog import tool_entries
 from identity.roles import Permission
-from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import NotFoundError
 
@@ -27,7 +27,7 @@ class Tools(APIView):
     @extend_schema(operation_id="tools_list", responses=schemas.ToolList)
     def get(self, request: Request) -> Response:
         read_query(request, frozenset())
-        entries = tool_entries(request.user, utc_now())
+        entries = tool_entries(caller(request), utc_now())
         data = [render_tool(entry, schema=False) for entry in entries]
         return Response({"object": "list", "data": data, "has_more": False, "next_cursor": None})
 
@@ -38,7 +38,7 @@ class ToolDetail(APIView):
     @extend_schema(operation_id="tools_show", responses=schemas.ToolDetail)
     def get(self, request: Request, name: str) -> Response:
         read_query(request, frozenset())
-        for entry in tool_entries(request.user, utc_now()):
+        for entry in tool_entries(caller(request), utc_now()):
             if entry.name == name.removeprefix("palyra."):
                 return Response(render_tool(entry, schema=True))
         raise NotFoundError("tool_not_found", "There is no such tool.")
@@ -50,7 +50,7 @@ class Whoami(APIView):
     @extend_schema(operation_id="whoami", responses=schemas.Whoami)
     def get(self, request: Request) -> Response:
         read_query(request, frozenset())
-        principal: Principal = request.user
+        principal = caller(request)
         return Response(
             {
                 "id": principal.id,

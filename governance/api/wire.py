@@ -7,8 +7,9 @@ from typing import Any
 from django.conf import settings
 
 from approvals.eligibility import Eligibility
+from approvals.lifecycle import decision_of
 from approvals.models import ApprovalRequest
-from approvals.services import ReviewOutcome, decision_of
+from approvals.services import ReviewOutcome
 from governance.catalog import ToolEntry
 from governance.models import Run
 from governance.selectors import CallView

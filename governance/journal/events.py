@@ -85,7 +85,7 @@ def _event(*names: EventName) -> typing.Callable[[type], type]:
     """Make a class the frozen shape of these events."""
 
     def register(shape: type) -> type:
-        frozen = dataclass(frozen=True, slots=True)(shape)
+        frozen: type = dataclass(frozen=True, slots=True)(shape)
         _REGISTER.update(dict.fromkeys(names, frozen))
         return frozen
 
