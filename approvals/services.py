@@ -15,8 +15,7 @@ from django.utils.crypto import salted_hmac
 
 from approvals.answers import checked_answer, refuse, same_answer
 from approvals.eligibility import Eligibility
-from approvals.grants import consume_grant as consume_grant
-from approvals.grants import create_grant
+from approvals.grants import consume_grant as consume_grant, create_grant
 from approvals.lifecycle import (
     REQUEST_ALLOWED,
     CountedReview,

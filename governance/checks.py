@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from approvals import selectors as approval_selectors
-from approvals import services as approvals
+from approvals import selectors as approval_selectors, services as approvals
 from governance.budgets.calls import Exhausted, reserve_call
 from governance.gates import Finding, asks, denied, passed
 from governance.obligations import approval_needed, build_obligation
@@ -13,8 +12,7 @@ from governance.proposals import Answer, Draft, Found, Placement, Target
 from identity.authorization import authorize
 from identity.roles import Permission
 from kernel.record import Record
-from policy import selectors as policy_selectors
-from policy import services as policy_services
+from policy import selectors as policy_selectors, services as policy_services
 from policy.types import (
     ApprovalFacts,
     DecisionFacts,
@@ -25,8 +23,7 @@ from policy.types import (
     SkillFacts,
 )
 from sandbox.skills import selectors as skill_selectors
-from sandbox.skills.types import SkillGateDecision
-from sandbox.skills.types import Verdict as SkillVerdict
+from sandbox.skills.types import SkillGateDecision, Verdict as SkillVerdict
 from sandbox.types import SandboxRefusal
 
 PERSON_ASKED = "A person has to allow this call."

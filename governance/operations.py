@@ -11,8 +11,7 @@ from typing import Any
 
 from django.db import DatabaseError, IntegrityError, transaction
 
-from approvals import selectors as approval_selectors
-from approvals import services as approvals
+from approvals import selectors as approval_selectors, services as approvals
 from approvals.models import ApprovalRequest
 from governance import authority, closing, founding, idempotency, wakeup
 from governance.call_state import CallState
@@ -31,8 +30,7 @@ from kernel.ids import new_id
 from kernel.record import Actor, system_actor
 from kernel.state import transition
 from policy.selectors import tool_call_config
-from sandbox import selectors as sandbox_selectors
-from sandbox import services as sandbox
+from sandbox import selectors as sandbox_selectors, services as sandbox
 from sandbox.lifecycle import ExecutionState
 from sandbox.selection import Probe
 from vault import services as vault

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from approvals import selectors as approval_selectors
-from approvals import services as approvals
+from approvals import selectors as approval_selectors, services as approvals
 from approvals.scopes import unusable_because
 from approvals.selectors import ApprovalClaim
 from governance import checks, closing

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _FUNCTION = "palyra_append_only"
+_REPLACES = 'WHEN EXISTS (SELECT 1 FROM "{table}" WHERE {same})'
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,15 @@ def _postgresql(guard: AppendOnly) -> tuple[str, ...]:
 def _sqlite(guard: AppendOnly) -> tuple[str, ...]:
     update, delete, replace = guard.names("sqlite")
     abort = f"BEGIN SELECT RAISE(ABORT, '{guard.table} is append-only'); END"
-    same = " OR ".join(
-        "(" + " AND ".join(f'"{column}" = NEW."{column}"' for column in key) + ")" for key in guard.keys
-    )
+    # An explicit rowid replaces whatever row has it; NEW.rowid is -1 when the statement gives none.
+    same = " OR ".join((*(_same(key) for key in guard.keys), "rowid = NEW.rowid"))
+    replaces = _REPLACES.format(table=guard.table, same=same)
     return (
         f'CREATE TRIGGER "{update}" BEFORE UPDATE ON "{guard.table}" {abort}',
         f'CREATE TRIGGER "{delete}" BEFORE DELETE ON "{guard.table}" {abort}',
-        f'CREATE TRIGGER "{replace}" BEFORE INSERT ON "{guard.table}" '
-        f'WHEN EXISTS (SELECT 1 FROM "{guard.table}" WHERE {same}) {abort}',
+        f'CREATE TRIGGER "{replace}" BEFORE INSERT ON "{guard.table}" {replaces} {abort}',
     )
+
+
+def _same(key: tuple[str, ...]) -> str:
+    return "(" + " AND ".join(f'"{column}" = NEW."{column}"' for column in key) + ")"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.apps import apps
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 
 from governance.journal import envelope
@@ -27,16 +27,16 @@ from governance.journal.models import (
 from governance.journal.redact import clean
 from governance.safety.secrets import scan
 from kernel.canonical import canonical, digest_bytes
+from kernel.errors import UnavailableError
 from kernel.ids import new_id
 from kernel.record import Actor
 from vault import services as vault
-from vault.envelope import aad
+from vault.envelope import KEY_BYTES, aad, seal
 from vault.types import WrappedKey
 
 SYSTEM_SUBJECT = "system"
 SYSTEM_FAMILIES = frozenset({"policy", "journal", "membership", "workspace", "tool", "allowlist", "posture"})
-KEY_BYTES = 32
-NONCE_BYTES = 12
+SALT_BYTES = 32
 
 
 def record(
@@ -52,35 +52,68 @@ def record(
     """Append one event in the caller's transaction and return its `evt_` id (kernel's `Record`).
 
     Raises RuntimeError outside a transaction, ValueError or TypeError for what the register does not
-    know, and whatever the database says; each of them undoes the caller's effect.
+    know, UnavailableError when the vault is not ready or the database refuses (`journal_unavailable`).
+    Whatever it raises, the transaction can only roll back: swallowing the error saves no effect.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("an event belongs into the transaction of its effect")
-    name, fields, secret = checked(event, data)
-    salt = os.urandom(32)
-    cleaned = clean(fields, scan=scan, salt=salt, secret_fields=secret)
-    plain = canonical({"salt": urlsafe_b64encode(salt).decode().rstrip("="), "data": cleaned.data})
-    event_id = new_id("evt", now)
+    try:
+        name, fields, secret = checked(event, data)
+        plain = _Plain.of(fields, secret)
+        return _append(name, plain, actor=actor, subject=subject, now=now, run=run, call=call)
+    except DatabaseError as error:
+        transaction.set_rollback(True)
+        raise UnavailableError("journal_unavailable", "The journal cannot be written.") from error
+    except Exception:
+        transaction.set_rollback(True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """What gets encrypted: `{"salt", "data"}` in canonical form, and how much was taken out of it."""
+
+    content: bytes = field(repr=False)
+    redactions: int
+
+    @classmethod
+    def of(cls, fields: Mapping[str, object], secret: frozenset[str]) -> _Plain:
+        salt = os.urandom(SALT_BYTES)
+        cleaned = clean(fields, scan=scan, salt=salt, secret_fields=secret)
+        encoded = urlsafe_b64encode(salt).decode().rstrip("=")
+        return cls(canonical({"salt": encoded, "data": cleaned.data}), cleaned.count)
+
+
+def _append(
+    name: EventName,
+    plain: _Plain,
+    *,
+    actor: Actor,
+    subject: str,
+    now: datetime,
+    run: str | None,
+    call: str | None,
+) -> str:
     header = envelope.Header(
-        id=event_id,
+        id=new_id("evt", now),
         type=name.value,
         time=now,
         instance=_instance(now),
         actor=actor,
         subject=subject,
-        data_digest=digest_bytes(plain),
-        redactions=cleaned.count,
+        data_digest=digest_bytes(plain.content),
+        redactions=plain.redactions,
         run=run,
         run_seq=_next_in_run(run),
         call=call,
     )
-    _insert(header, plain, _subject_of(name, actor, subject, run), now)
-    return event_id
+    _insert(header, plain.content, _subject_of(name, actor, subject, run), now)
+    return header.id
 
 
 def _insert(header: envelope.Header, plain: bytes, subject: str, now: datetime) -> None:
     key_id, key = _subject_key(subject, now)
-    nonce = os.urandom(NONCE_BYTES)
+    sealed = seal(plain, key=key, context=payload_context(header.id, key_id))
     row = JournalEvent.objects.create(
         id=header.id,
         envelope=envelope.build(header),
@@ -92,12 +125,7 @@ def _insert(header: envelope.Header, plain: bytes, subject: str, now: datetime) 
         run_seq=header.run_seq,
         call_id=header.call,
     )
-    JournalPayload.objects.create(
-        event=row,
-        key_id=key_id,
-        nonce=nonce,
-        ciphertext=AESGCM(key).encrypt(nonce, plain, payload_context(header.id, key_id)),
-    )
+    JournalPayload.objects.create(event=row, key_id=key_id, nonce=sealed.nonce, ciphertext=sealed.ciphertext)
     JournalPending.objects.create(event=row)
 
 

@@ -72,9 +72,7 @@ def is_secret_name(name: str) -> bool:
     words = tuple(word.lower() for word in _WORD.findall(name))
     if not words or words[-1] in MEASURE_TOKENS:
         return False
-    return not SECRET_TOKENS.isdisjoint(words) or not SECRET_PAIRS.isdisjoint(
-        pairwise(words)
-    )
+    return not SECRET_TOKENS.isdisjoint(words) or not SECRET_PAIRS.isdisjoint(pairwise(words))
 
 
 class _Sweep:

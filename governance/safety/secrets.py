@@ -40,13 +40,15 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("cookie", re.compile(rf"(?i)(?P<keep>\b(?:set-)?cookie:[ \t]{{0,8}})(?!{_MARK}|[ \t])[^\r\n]+")),
     (
         "url_password",
-        re.compile(rf"(?i)(?P<keep>\b[a-z][a-z0-9+.-]{{1,20}}://[^\s/@:]{{0,256}}:)(?!{_MARK})[^\s/@]{{1,1024}}(?=@)"),
+        re.compile(
+            rf"(?i)(?P<keep>\b[a-z][a-z0-9+.-]{{1,20}}://[^\s/@:]{{0,256}}:)(?!{_MARK})[^\s/@]{{1,1024}}(?=@)"
+        ),
     ),
     (
         "assignment",
         re.compile(
-            rf"(?i)(?P<keep>(?<![a-z0-9]){_SECRET_NAME}[\"']?[ \t]{{0,8}}(?:=|:[ \t]{{0,8}}(?=[\"']))[ \t]{{0,8}}"
-            rf"[\"']?)(?!{_MARK})[^\s\"'&,;}}\])]{{4,}}"
+            rf"(?i)(?P<keep>(?<![a-z0-9]){_SECRET_NAME}[\"']?[ \t]{{0,8}}(?:=|:[ \t]{{0,8}}(?=[\"']))"
+            rf"[ \t]{{0,8}}[\"']?)(?!{_MARK})[^\s\"'&,;}}\])]{{4,}}"
         ),
     ),
 )

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from approvals.eligibility import Question, Reviewer, may_review
 from approvals.lifecycle import (

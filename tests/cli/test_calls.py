@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palyra_site.cli.arguments import tool_input
 from palyra_site.cli.failures import UsageError

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from palyra_site.cli.failures import UsageError
 from palyra_site.cli.settings import is_loopback, parse_origin

@@ -16,8 +16,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, transaction
 from django.test import RequestFactory
 from django_otp.oath import TOTP
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from identity import forms
 from identity.backends import MatrixBackend

@@ -6,8 +6,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from kernel.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, canonical, digest, digest_bytes, parse
 from kernel.errors import InvalidError, MalformedError

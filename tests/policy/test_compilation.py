@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from policy.compilation import MAX_TEXT_BYTES, CompiledSet, SourceFile, compile_set, set_hash
 from policy.schema import build_schema

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from kernel.errors import AuthenticationError, InvalidError
 from policy.posture import check_loosening, effective_posture, scope_chain, unavailable

@@ -8,8 +8,7 @@ from typing import Any
 
 import cedarpy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from jsonschema import Draft202012Validator
 
 from policy.catalog import BUILTINS, object_schema, short_name

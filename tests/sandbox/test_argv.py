@@ -4,8 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sandbox.argv import check_argv, is_interpreter, outside_path, read_request
 from sandbox.types import SandboxRefusal

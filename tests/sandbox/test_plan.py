@@ -4,8 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import sandbox.runners
 from sandbox.runners.bubblewrap import Command, Cover, HostLayout, build_command_plan
