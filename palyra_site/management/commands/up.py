@@ -199,10 +199,8 @@ def _make_queue_folders() -> None:
 
 def _welcome(credentials: dict[str, str]) -> str:
     secret = credentials["totp_uri"].partition("secret=")[2].partition("&")[0]
-    api, token = credentials["api_url"], credentials["agent_token"]
     first_id = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"id\"])'"
-    send = f"curl -s -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
-    body = '"{\\"run_id\\":\\"$RUN\\",\\"tool\\":\\"demo.ls\\",\\"input\\":{}}"'
+    body = '"{\\"run_id\\": \\"$RUN\\", \\"tool\\": \\"demo.ls\\", \\"input\\": {}}"'
     return f"""
   Palyra is running. Ctrl-C stops everything.
 
@@ -214,7 +212,9 @@ def _welcome(credentials: dict[str, str]) -> str:
   The same credentials are in {settings.PALYRA_HOME / "bootstrap.json"}.
   A first governed call: the agent proposes, Palyra decides, runs it in the sandbox and attests it.
 
-  RUN=$({send} {api}/runs -d '{{}}' | {first_id}); \\
-  {send} '{api}/tool-calls?wait=20' -d {body}
+  API={credentials["api_url"]} JSON='Content-Type: application/json'
+  AUTH='Authorization: Bearer {credentials["agent_token"]}'
+  RUN=$(curl -s -H "$AUTH" -H "$JSON" $API/runs -d '{{}}' | {first_id})
+  curl -s -H "$AUTH" -H "$JSON" "$API/tool-calls?wait=20" -d {body}
 
 """
