@@ -13,7 +13,7 @@ from governance.gates import Gate, GateRow, Verdict
 from governance.journal.ledger import record
 from governance.models import ToolCall
 from governance.proposals import Claim, Found, Placement
-from governance.results import error_of, output_digest, result_of
+from governance.results import error_of, must_redact, output_digest, result_of
 from kernel.record import Actor
 from sandbox import services as sandbox
 from sandbox.lifecycle import ExecutionState
@@ -101,7 +101,7 @@ def close_cancelled(call: ToolCall, execution: Execution, actor: Actor, now: dat
 def close_executed(claim: Claim, outcome: Outcome, actor: Actor, now: datetime) -> None:
     """Write what a run did: result, error, output digest, settled budget, attestation, events."""
     call = ToolCall.objects.get(id=claim.call.id)
-    call.result, call.error = result_of(outcome), error_of(outcome)
+    call.result, call.error = result_of(outcome, redact=must_redact(call)), error_of(outcome)
     call.updated_at = now
     call.save(update_fields=["result", "error", "updated_at"])
     execution = sandbox.finish_execution(
