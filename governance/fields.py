@@ -10,7 +10,11 @@ from django.db import models
 from kernel.canonical import canonical
 
 if TYPE_CHECKING:
-    _Text = models.TextField[Any, Any]
+
+    class _Text(models.TextField[Any, Any]):
+        _pyi_private_set_type: Any
+        _pyi_private_get_type: Any
+        _pyi_lookup_exact_type: Any
 else:
     _Text = models.TextField
 
