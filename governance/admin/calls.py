@@ -1,0 +1,193 @@
+"""Pages of runs and calls: lists by key, one call from proposal to attestation, and cancelling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Q
+from django.http import HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+
+from governance import operations
+from governance.admin.access import Visit
+from governance.admin.arguments import arguments
+from governance.admin.layout import show
+from governance.admin.names import names_of
+from governance.admin.pages import page
+from governance.admin.paging import choice_filter, list_page, text_filter
+from governance.admin.timeline import isolation_of, limits_used, steps_of
+from governance.call_state import OPEN_STATES, CallState
+from governance.models import Run
+from governance.prompts import parameters_view
+from governance.selectors import (
+    CallView,
+    require_call,
+    require_run,
+    state_filter,
+    views_of,
+    visible_calls,
+    visible_runs,
+)
+from identity.models import Agent
+from identity.roles import Permission
+from kernel.errors import PalyraError
+from policy.selectors import tool_named
+
+STATES = tuple(state.value for state in CallState)
+RUN_STATES = Run.STATES
+
+
+@page(Permission.CALLS_READ)
+def call_list(visit: Visit) -> HttpResponse:
+    """List calls, newest first."""
+    filters = {
+        "state": choice_filter(visit, "state", frozenset(STATES)),
+        "tool": text_filter(visit, "tool"),
+        "agent": text_filter(visit, "agent"),
+        "reason": text_filter(visit, "reason"),
+    }
+    rows = visible_calls(visit.principal).filter(_by(filters))
+    if filters["state"]:
+        rows = rows.filter(state_filter([CallState(filters["state"])]))
+    found = list_page(visit, rows, prefix="call", filters=filters)
+    names = names_of(one for row in found.rows for one in (row.principal_id, row.owner_id))
+    return show(
+        visit,
+        "console/calls.html",
+        {"title": "Calls", "found": found, "views": views_of(found.rows), "names": names,
+         "filters": filters, "states": STATES},
+    )  # fmt: skip
+
+
+def _by(filters: dict[str, str]) -> Q:
+    clause = Q()
+    if filters["tool"]:
+        clause &= Q(tool_name__icontains=filters["tool"])
+    if filters["reason"]:
+        clause &= Q(reason_code=filters["reason"])
+    if filters["agent"]:
+        clause &= Q(principal_id__in=Agent.objects.filter(name__icontains=filters["agent"]).values("pk"))
+    return clause
+
+
+@page(Permission.CALLS_READ)
+def call_page(visit: Visit, call_id: str) -> HttpResponse:
+    """Show one call: what was asked, what each gate said, who answered, what ran, what was signed."""
+    view = require_call(visit.principal, call_id)
+    call = view.call
+    tool = tool_named(call.tool_name)
+    shown, warnings = parameters_view(call.input if isinstance(call.input, dict) else {"input": call.input})
+    reviews = list(view.approval.reviews.order_by("pk")) if view.approval else []
+    names = names_of([call.principal_id, call.owner_id, *(row.reviewer_id for row in reviews)])
+    return show(
+        visit,
+        "console/call.html",
+        {
+            "title": f"Call of {call.tool_name}",
+            "view": view,
+            "call": call,
+            "agent_name": names.get(call.principal_id, call.principal_id),
+            "owner_name": names.get(call.owner_id, call.owner_id),
+            "arguments": arguments(shown, tool.input_schema if tool else None),
+            "warnings": warnings,
+            "output": _output(view),
+            "steps": steps_of(view, reviews, names),
+            "enforcement": isolation_of(view.execution),
+            "limits": limits_used(view.execution),
+            "may_cancel": view.state in OPEN_STATES and _may_cancel(visit, call.owner_id, call.workspace_id),
+            "refresh": view.state in OPEN_STATES,
+        },
+    )
+
+
+def _output(view: CallView) -> dict[str, Any]:
+    """The stored result, masked and cut as arguments are; stdout and stderr apart when there are any."""
+    result = view.call.result
+    if not result:
+        return {}
+    shown, _ = parameters_view({"output": result.get("output")})
+    output = shown.get("output") if isinstance(shown, dict) else shown
+    streams = isinstance(output, dict) and {"stdout", "stderr"} & set(output)
+    return {"about": result, "value": output, "parts": arguments(output) if streams else ()}
+
+
+@page(Permission.CALLS_READ)
+def cancel_call(visit: Visit, call_id: str) -> HttpResponse:
+    """Stop one call; what has ended stays as it is."""
+    if visit.request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    try:
+        operations.cancel_call(call_id=call_id, principal=visit.principal, reason="console", now=visit.now)
+        messages.success(visit.request, "The call is being stopped.")
+    except PalyraError as refusal:
+        if refusal.status == 404:
+            raise
+        messages.warning(visit.request, refusal.detail or refusal.code)
+    return redirect("admin:call", call_id=call_id)
+
+
+@page(Permission.RUNS_READ)
+def run_list(visit: Visit) -> HttpResponse:
+    """List runs, newest first."""
+    filters = {
+        "state": choice_filter(visit, "state", frozenset(RUN_STATES)),
+        "agent": text_filter(visit, "agent"),
+    }
+    rows = visible_runs(visit.principal)
+    if filters["state"]:
+        rows = rows.filter(state=filters["state"])
+    if filters["agent"]:
+        rows = rows.filter(
+            principal_id__in=Agent.objects.filter(name__icontains=filters["agent"]).values("pk")
+        )
+    found = list_page(visit, rows, prefix="run", filters=filters)
+    names = names_of(one for row in found.rows for one in (row.principal_id, row.owner_id))
+    return show(
+        visit,
+        "console/runs.html",
+        {"title": "Runs", "found": found, "names": names, "filters": filters, "states": RUN_STATES},
+    )
+
+
+@page(Permission.RUNS_READ)
+def run_page(visit: Visit, run_id: str) -> HttpResponse:
+    """Show one run and the calls in it."""
+    run = require_run(visit.principal, run_id)
+    found = list_page(visit, visible_calls(visit.principal).filter(run=run), prefix="call", filters={})
+    names = names_of([run.principal_id, run.owner_id])
+    return show(
+        visit,
+        "console/run.html",
+        {
+            "title": "Run",
+            "run": run,
+            "agent_name": names.get(run.principal_id, run.principal_id),
+            "owner_name": names.get(run.owner_id, run.owner_id),
+            "found": found,
+            "views": views_of(found.rows),
+            "names": names,
+            "may_cancel": run.state == "open" and _may_cancel(visit, run.owner_id, run.workspace_id),
+        },
+    )
+
+
+@page(Permission.RUNS_READ)
+def cancel_run(visit: Visit, run_id: str) -> HttpResponse:
+    """Close a run and everything of it that waits or runs."""
+    if visit.request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    try:
+        operations.cancel_run(run_id=run_id, principal=visit.principal, reason="console", now=visit.now)
+        messages.success(visit.request, "The run is closed; its open calls are being stopped.")
+    except PalyraError as refusal:
+        if refusal.status == 404:
+            raise
+        messages.warning(visit.request, refusal.detail or refusal.code)
+    return redirect("admin:run", run_id=run_id)
+
+
+def _may_cancel(visit: Visit, owner_id: str, workspace_id: str) -> bool:
+    own = visit.principal.id == owner_id
+    permission = Permission.RUNS_CANCEL if own else Permission.RUNS_CANCEL_ANY
+    return visit.holds(permission, workspace_id)

@@ -1,0 +1,46 @@
+"""Pages of what may act and by which rules: tools, the active policy set, agents. Read only."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+
+from governance.admin.access import Visit
+from governance.admin.cedar import lines
+from governance.admin.layout import show
+from governance.admin.pages import page
+from governance.admin.paging import list_page, text_filter
+from governance.catalog import tool_entries
+from identity.models import Agent
+from identity.roles import Permission
+from policy.models import PolicySet
+
+
+@page(Permission.TOOLS_READ)
+def tools(visit: Visit) -> HttpResponse:
+    """List every tool that can be proposed, with its posture in this workspace."""
+    text = text_filter(visit, "tool").casefold()
+    entries = [entry for entry in tool_entries(visit.principal, visit.now) if text in entry.name.casefold()]
+    return show(
+        visit, "console/tools.html", {"title": "Tools", "entries": entries, "filters": {"tool": text}}
+    )
+
+
+@page(Permission.POLICY_READ)
+def policy(visit: Visit) -> HttpResponse:
+    """Show the active set, file by file, and the sets before it."""
+    sets = list(PolicySet.objects.order_by("-version")[:50])
+    active = next((one for one in sets if one.state == "active"), None)
+    files = [(file, lines(file.text)) for file in active.files.order_by("position")] if active else []
+    return show(
+        visit, "console/policy.html", {"title": "Policy", "active": active, "files": files, "sets": sets}
+    )
+
+
+@page(Permission.AGENTS_READ)
+def agents(visit: Visit) -> HttpResponse:
+    """List the agents within reach, newest first."""
+    rows = Agent.objects.select_related("owner", "workspace")
+    if visit.reach is not None:
+        rows = rows.filter(workspace_id=visit.reach)
+    found = list_page(visit, rows, prefix="agt", filters={})
+    return show(visit, "console/agents.html", {"title": "Agents", "found": found})

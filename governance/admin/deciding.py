@@ -1,0 +1,142 @@
+"""The decision form of an approval: what was typed, and what became of it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from approvals.models import ApprovalRequest
+from approvals.services import ReviewOutcome
+from approvals.types import ReviewInput, Verdict
+from governance import idempotency, operations, pipeline
+from governance.admin.access import Visit
+from governance.idempotency import Replay, Ticket
+from identity.sessions import code_entered_at, mark_code_entered
+from kernel.errors import PalyraError
+
+_INTENT = re.compile(r"[0-9a-f]{32}")
+CHANGED = "The request changed while this page was open. Look at it again and decide once more."
+WORDS = {
+    "allowed": "Allowed. The call goes on to its last checks and runs.",
+    "denied": "Denied. The call does not run.",
+    "open": "Your answer is recorded. The request waits for another person.",
+    "repeated": "You said this before; nothing changed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionForm:
+    """The form as shown: nothing is chosen for the person, and each rendering has its own intent."""
+
+    verdict: str = ""
+    comment: str = ""
+    errors: dict[str, str] = field(default_factory=dict)
+    intent: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """`sentence` tells the person what happened; `status` is the HTTP status when it failed."""
+
+    sentence: str
+    status: int = 200
+    form: DecisionForm | None = None
+
+
+def decide(visit: Visit, request: ApprovalRequest) -> Decided:
+    """Take the posted form to the pipeline once; a repeated post gets the first answer."""
+    post = visit.request.POST
+    form = DecisionForm(post.get("verdict", ""), post.get("comment", ""), _errors(visit))
+    if form.errors:
+        return Decided("The decision was not recorded.", 422, form)
+    if post.get("digest") != request.action_digest or post.get("version") != str(request.version):
+        return Decided(CHANGED, 409, DecisionForm())
+    try:
+        begun = idempotency.begin(
+            principal_id=visit.principal.id,
+            route=f"console approvals/{request.pk}",
+            key=post["intent"],
+            body={"verdict": form.verdict, "comment": form.comment, "version": request.version},
+            now=visit.now,
+        )
+        if isinstance(begun, Replay):
+            return Decided(str(begun.body.get("sentence", "")), begun.status)
+        return Decided(_once(visit, request, form, begun))
+    except PalyraError as refusal:
+        return Decided(_sentence(refusal), refusal.status, _with_error(form, refusal))
+
+
+def _once(visit: Visit, request: ApprovalRequest, form: DecisionForm, ticket: Ticket) -> str:
+    try:
+        outcome = pipeline.review(
+            request_id=request.pk,
+            principal=visit.principal,
+            answer=_answer(visit, request, form),
+            now=visit.now,
+            ticket=ticket,
+            render=lambda made: (200, {"sentence": told(made)}),
+        )
+    except PalyraError as refusal:
+        if refusal.status >= 500 or refusal.status in (401, 429):
+            idempotency.forget(ticket)
+        else:
+            idempotency.store(ticket, status=refusal.status, body={"sentence": _sentence(refusal)})
+        raise
+    except Exception:
+        idempotency.forget(ticket)
+        raise
+    return told(outcome)
+
+
+def told(outcome: ReviewOutcome) -> str:
+    """Return what a person is told about an outcome."""
+    alone = " You decided alone by the sole-operator rule." if outcome.single_operator else ""
+    return WORDS[outcome.kind] + alone
+
+
+def _answer(visit: Visit, request: ApprovalRequest, form: DecisionForm) -> ReviewInput:
+    return ReviewInput(
+        verdict=form.verdict,
+        comment=form.comment,
+        seen_version=request.version,
+        otp_verified_at=_code_time(visit),
+        surface="console",
+    )
+
+
+def _code_time(visit: Visit) -> datetime | None:
+    """A code typed now counts from now and refreshes the session; else the session's last one."""
+    code = visit.request.POST.get("code", "").strip()
+    if not code:
+        return code_entered_at(visit.request.session)
+    verified = operations.step_up(principal=visit.principal, code=code, now=visit.now)
+    mark_code_entered(visit.request.session, verified)
+    return verified
+
+
+def _errors(visit: Visit) -> dict[str, str]:
+    post, errors = visit.request.POST, {}
+    if post.get("verdict") not in frozenset(Verdict):
+        errors["verdict"] = "Choose whether to allow or to deny."
+    if not _INTENT.fullmatch(post.get("intent", "")):
+        errors["verdict"] = "The form is not complete; send it from this page."
+    if post.get("verdict") == Verdict.DENY and len(post.get("comment", "").strip()) < 3:
+        errors["comment"] = "Say why: a denial needs a comment of at least 3 characters."
+    return errors
+
+
+def _with_error(form: DecisionForm, refusal: PalyraError) -> DecisionForm:
+    where = {"step_up_required": "code", "comment_required": "comment"}.get(refusal.code, "verdict")
+    return DecisionForm(form.verdict, form.comment, {where: _sentence(refusal)})
+
+
+def _sentence(refusal: PalyraError) -> str:
+    known = {
+        "self_review": "You own this agent; another approver must decide.",
+        "not_a_reviewer": "Your roles do not include deciding this request.",
+        "precondition_failed": CHANGED,
+        "idempotency_in_progress": "The same decision is being recorded; reload the page.",
+    }
+    return known.get(refusal.code) or refusal.detail or refusal.code

@@ -1,0 +1,51 @@
+// Comfort only: every page works without this file.
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) break;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 1200);
+  });
+}
+
+const rail = document.getElementById("rail-state");
+const wide = matchMedia("(min-width: 900px)");
+if (rail && wide.matches) {
+  rail.checked = localStorage.getItem("palyra.rail") === "narrow";
+  rail.addEventListener("change", () => localStorage.setItem("palyra.rail", rail.checked ? "narrow" : "wide"));
+}
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+for (const form of document.querySelectorAll("form[data-once]")) {
+  form.addEventListener("submit", () => {
+    setTimeout(() => form.querySelectorAll("button").forEach((button) => { button.disabled = true; }), 0);
+  });
+}
+
+// A region marked data-live is fetched again every ten seconds while the page is visible. When its
+// contents changed, a bar offers the new version, so that nothing moves under the pointer.
+const live = document.querySelector("[data-live]");
+if (live) {
+  const notice = document.getElementById("live-notice");
+  let seen = live.dataset.live;
+  const look = async () => {
+    if (document.hidden) return;
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" }).catch(() => null);
+    if (!answer || !answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.querySelector("[data-live]");
+    if (fresh && fresh.dataset.live !== seen) {
+      seen = fresh.dataset.live;
+      if (live.dataset.liveMode === "swap") live.replaceChildren(...fresh.childNodes);
+      else if (notice) notice.hidden = false;
+    }
+  };
+  setInterval(look, 10000);
+}
