@@ -1,0 +1,226 @@
+"""Nothing in a guarded table changes, whichever way somebody tries, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from django.core.checks import Error, run_checks
+from django.db import DatabaseError, connection, models, transaction
+
+from approvals.models import Review
+from governance.journal.guards import GUARDED
+from governance.journal.models import Attestation, JournalEvent, JournalPayload
+from kernel.append_only import AppendOnly, missing
+from tests.approvals.asking import answer, ask
+from tests.cast import make_cast
+from tests.governance.journal.attesting import attest
+from tests.governance.journal.writing import open_run, write
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
+on_sqlite = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="a statement of SQLite")
+on_postgresql = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="a statement of PostgreSQL")
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A guarded table: the field to attack with a value that would fit, and how to fill the table."""
+
+    model: type[models.Model]
+    field: str
+    value: object
+    fill: Callable[[], object]
+
+    @property
+    def table(self) -> str:
+        return self.model._meta.db_table
+
+    @property
+    def key(self) -> str:
+        key = self.model._meta.pk
+        assert key is not None
+        return str(key.column)
+
+    def rows(self) -> models.QuerySet[models.Model]:
+        return self.model._base_manager.all()
+
+    def content(self) -> list[dict[str, object]]:
+        return [{name: _exact(value) for name, value in row.items()} for row in self.rows().values()]
+
+
+def _exact(value: object) -> object:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _review() -> None:
+    cast = make_cast()
+    answer(cast, cast.approver, ask(cast))
+
+
+EVENTS = Guarded(JournalEvent, "type", "run.opened", lambda: write(run=open_run().id))
+PAYLOADS = Guarded(JournalPayload, "nonce", b"0" * 12, write)
+ATTESTATIONS = Guarded(Attestation, "outcome", "succeeded", lambda: attest(run=open_run().id))
+REVIEWS = Guarded(Review, "verdict", "deny", _review)
+TABLES = (EVENTS, PAYLOADS, ATTESTATIONS, REVIEWS)
+every_table = pytest.mark.parametrize("guarded", TABLES, ids=lambda guarded: guarded.table)
+
+
+def assert_refused(guarded: Guarded, attack: Callable[[], object]) -> None:
+    guarded.fill()
+    before = guarded.content()
+    assert before
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        attack()
+    assert guarded.content() == before
+
+
+def run_sql(statement: str, **names: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(**names))
+
+
+@every_table
+def test_a_queryset_cannot_update(guarded: Guarded) -> None:
+    assert_refused(guarded, lambda: guarded.rows().update(**{guarded.field: guarded.value}))
+
+
+@every_table
+def test_bulk_update_cannot_change_a_row(guarded: Guarded) -> None:
+    def attack() -> None:
+        row = guarded.rows()[0]
+        setattr(row, guarded.field, guarded.value)
+        guarded.rows().bulk_update([row], [guarded.field])
+
+    assert_refused(guarded, attack)
+
+
+@every_table
+def test_a_loaded_row_cannot_be_saved_again(guarded: Guarded) -> None:
+    assert_refused(guarded, lambda: guarded.rows().get().save())
+
+
+@every_table
+def test_an_insert_that_updates_on_conflict_is_refused(guarded: Guarded) -> None:
+    def attack() -> None:
+        row = guarded.rows()[0]
+        setattr(row, guarded.field, guarded.value)
+        guarded.model._base_manager.bulk_create(
+            [row], update_conflicts=True, unique_fields=["pk"], update_fields=[guarded.field]
+        )
+
+    assert_refused(guarded, attack)
+
+
+@every_table
+def test_a_queryset_cannot_delete(guarded: Guarded) -> None:
+    assert_refused(guarded, lambda: guarded.rows()._raw_delete("default"))
+
+
+@every_table
+def test_delete_of_the_manager_is_refused(guarded: Guarded) -> None:
+    guarded.fill()
+    before = guarded.content()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        guarded.rows().delete()
+    assert guarded.content() == before
+
+
+@every_table
+def test_raw_update_is_refused(guarded: Guarded) -> None:
+    statement = 'UPDATE "{table}" SET "{key}" = "{key}"'
+    assert_refused(guarded, lambda: run_sql(statement, table=guarded.table, key=guarded.key))
+
+
+@every_table
+def test_raw_delete_is_refused(guarded: Guarded) -> None:
+    assert_refused(guarded, lambda: run_sql('DELETE FROM "{table}"', table=guarded.table))
+
+
+@on_postgresql
+@every_table
+def test_truncate_is_refused(guarded: Guarded) -> None:
+    assert_refused(guarded, lambda: run_sql('TRUNCATE "{table}" CASCADE', table=guarded.table))
+
+
+@on_sqlite
+@every_table
+@pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "REPLACE", "INSERT OR IGNORE"])
+def test_an_insert_that_replaces_is_refused(guarded: Guarded, verb: str) -> None:
+    statement = '{verb} INTO "{table}" SELECT * FROM "{table}"'
+    assert_refused(guarded, lambda: run_sql(statement, verb=verb, table=guarded.table))
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("guarded", "fresh"),
+    [
+        (EVENTS, {"id": "'evt_x'"}),
+        (ATTESTATIONS, {"id": "'att_x'"}),
+        (REVIEWS, {"id": "99"}),
+        (EVENTS, {"id": "'evt_x'", "run_seq": "77"}),
+        (PAYLOADS, {"event_id": "'evt_x'"}),
+        (ATTESTATIONS, {"id": "'att_x'", "call_id": "'call_x'"}),
+    ],
+    ids=["run_seq", "call", "reviewer", "event rowid", "payload rowid", "attestation rowid"],
+)
+def test_replacing_by_another_unique_key_or_the_rowid_is_refused(
+    guarded: Guarded, fresh: dict[str, str]
+) -> None:
+    """A row with a new primary key still replaces one that shares another unique key or its rowid."""
+    columns = [str(field.column) for field in guarded.model._meta.concrete_fields]
+    given = ", ".join(fresh.get(column, f'"{column}"') for column in columns)
+    names = ", ".join(f'"{column}"' for column in columns)
+    rowid = "" if guarded is REVIEWS else "rowid, "
+    statement = 'INSERT OR REPLACE INTO "{table}" ({into}) SELECT {values} FROM "{table}" LIMIT 1'
+    parts = {"table": guarded.table, "into": rowid + names, "values": rowid + given}
+    assert_refused(guarded, lambda: run_sql(statement, **parts))
+
+
+@on_sqlite
+def test_ordinary_inserts_go_on_after_a_refused_one() -> None:
+    assert_refused(EVENTS, lambda: run_sql('DELETE FROM "governance_journalevent"'))
+    write()
+    assert JournalEvent.objects.count() == 2
+
+
+def test_the_check_is_silent_while_every_trigger_exists() -> None:
+    assert _findings() == []
+
+
+@pytest.mark.parametrize("guard", GUARDED, ids=lambda guard: guard.table)
+def test_the_check_names_each_missing_trigger(guard: AppendOnly) -> None:
+    for name in guard.names(connection.vendor):
+        with transaction.atomic():
+            _drop(name, guard.table)
+            assert [finding.msg for finding in _findings()] == [f"the trigger {name} is missing"]
+            transaction.set_rollback(True)
+        assert _findings() == []
+
+
+@on_postgresql
+def test_a_trigger_that_is_switched_off_counts_as_missing() -> None:
+    guard = GUARDED[0]
+    with transaction.atomic():
+        run_sql('ALTER TABLE "{table}" DISABLE TRIGGER USER', table=guard.table)
+        assert set(missing(connection, GUARDED)) == set(guard.names("postgresql"))
+        transaction.set_rollback(True)
+
+
+def test_dropping_and_creating_again_leaves_the_table_guarded() -> None:
+    guard = GUARDED[0]
+    with transaction.atomic():
+        for statement in (*guard.drop(connection.vendor), *guard.create(connection.vendor)):
+            run_sql(statement)
+    assert missing(connection, GUARDED) == ()
+    assert_refused(EVENTS, lambda: run_sql('DELETE FROM "governance_journalevent"'))
+
+
+def _findings() -> list[Error]:
+    found = run_checks(databases=["default"])
+    return [item for item in found if isinstance(item, Error) and item.id == "journal.E001"]
+
+
+def _drop(trigger: str, table: str) -> None:
+    on = f' ON "{table}"' if connection.vendor == "postgresql" else ""
+    run_sql(f'DROP TRIGGER "{trigger}"{on}')
