@@ -31,6 +31,7 @@ MEASURE_TOKENS = frozenset(
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_EMBEDDING = 4
+_REDACTED = ({"_redacted": "secret"}, {"_redacted": "key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class _Sweep:
         self.count = 0
 
     def secret(self, why: str, value: object) -> object:
-        if value is None or bounds.is_mark(value):
+        if value is None or value in _REDACTED:
             return value
         self.count += 1
         return {"_redacted": why}
@@ -160,11 +161,11 @@ class _Embedded:
 
 
 def _embedded_json(text: str) -> _Embedded | None:
-    """Return the JSON container a string holds, or None when it is ordinary text.
+    """Return the JSON container or string that a text is, or None when it is ordinary text.
 
     A repeated member is counted: the parser keeps one of the values, so the text may not stay.
     """
-    if text.lstrip()[:1] not in ("{", "["):
+    if text.lstrip()[:1] not in ("{", "[", '"'):
         return None
     repeats = 0
 

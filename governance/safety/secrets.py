@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 _MARK = r"\[redacted:"
+_QUOTE = r"(?:\\{0,8}[\"'])"
 _SECRET_NAME = (
     r"(?:password|passwd|passphrase|secret|client[_-]?secret|api[_-]?key|private[_-]?key"
     r"|access[_-]?token|refresh[_-]?token|auth[_-]?token|token|credential)"
@@ -47,8 +48,9 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "assignment",
         re.compile(
-            rf"(?i)(?P<keep>(?<![a-z0-9]){_SECRET_NAME}[\"']?[ \t]{{0,8}}(?:=|:[ \t]{{0,8}}(?=[\"']))"
-            rf"[ \t]{{0,8}}[\"']?)(?!{_MARK})[^\s\"'&,;}}\])]{{4,}}"
+            rf"(?i)(?P<keep>(?<![a-z0-9]){_SECRET_NAME}{_QUOTE}?[ \t]{{0,8}}"
+            rf"(?:=|:[ \t]{{0,8}}(?={_QUOTE}))[ \t]{{0,8}}{_QUOTE}?)"
+            rf"(?!{_MARK})(?:[^\s\"'&,;}}\])\\]|\\(?![\"'\\])){{4,}}"
         ),
     ),
 )
