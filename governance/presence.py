@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import datetime
 
 from django.db import DatabaseError, close_old_connections, connection
 
 from governance import operations, wakeup
 from governance.runner import boot_id, host_name
 from kernel.clock import utc_now
+from sandbox import selectors as sandbox_selectors
 from sandbox.runners.places import runner_options
 from sandbox.runners.worker import RunnerPool
 from sandbox.selection import Probe
@@ -32,6 +34,18 @@ def begin() -> None:
 def end() -> None:
     """Stop repeating; the last sign ages by itself."""
     _stop.set()
+
+
+def announced_since(moment: datetime) -> bool:
+    """Tell whether a worker host gave a sign of life after `moment`."""
+    return any(probe.seen_at >= moment for probe in sandbox_selectors.live_probes(moment))
+
+
+def lacking(moment: datetime) -> tuple[str, ...]:
+    """Return one line for each thing that a host announced since `moment` cannot enforce, and what helps."""
+    hosts = [host for host in sandbox_selectors.live_probes(moment) if host.seen_at >= moment]
+    findings = [finding for host in hosts for finding in sandbox_selectors.as_probe(host).findings]
+    return tuple(f"{finding.message} {finding.remediation}" for finding in findings)
 
 
 def _repeat() -> None:

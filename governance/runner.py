@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from governance.placement import argv_of
 from governance.proposals import Claim
+from governance.stopping import REASON as STOPPING, drain
 from kernel.record import Actor
 from sandbox import selectors as sandbox_selectors, services as sandbox
 from sandbox.runners.base import CancelToken
@@ -63,16 +64,36 @@ class Worker:
 
 
 def execute(claim: Claim, worker: Worker, clock: Clock) -> Outcome | None:
-    """Run the claimed job to its end. None: the row is no longer ours, so nothing may be written."""
+    """Run the claimed job to its end. None: the row is no longer ours, so nothing may be written.
+
+    No database connection is held meanwhile: one that idles for minutes may be dead when the outcome
+    has to be written.
+    """
     lost = threading.Event()
     cancel = CancelToken()
     try:
         job = job_of(claim)
+        close_old_connections()
         with _heartbeat(claim, cancel, lost, clock):
             outcome = worker.pool.run(job, deadline_ms=claim.spec.wall_timeout_ms, cancel=cancel)
     except SandboxRefusal as refusal:
         outcome = refused_outcome(claim, refusal, clock())
-    return None if lost.is_set() else outcome
+    if lost.is_set():
+        return None
+    return stopped_outcome(outcome) if cancel.reason == STOPPING else outcome
+
+
+def stopped_outcome(outcome: Outcome) -> Outcome:
+    """Tell a tool that the worker's stop killed from one that its caller cancelled (sandbox part, §3.12)."""
+    if outcome.status is not Status.CANCELLED:
+        return outcome
+    return replace(
+        outcome,
+        status=Status.FAILED,
+        error_kind=ErrorKind.CANCELLED,
+        error_code="sandbox.worker_stopping",
+        message="The worker was stopped; the tool was killed after its time to finish.",
+    )
 
 
 def job_of(claim: Claim) -> SandboxJob | WasmJob:
@@ -161,6 +182,8 @@ def _beat(
             try:
                 if sandbox_selectors.cancel_requested(execution_id):
                     cancel.cancel("caller")
+                if drain.over:
+                    cancel.cancel(STOPPING)
                 if time.monotonic() < next_beat:
                     continue
                 next_beat = time.monotonic() + HEARTBEAT_SECONDS

@@ -8,6 +8,7 @@ from celery import shared_task
 
 from governance import pipeline
 from governance.runner import Worker, current_worker
+from governance.stopping import drain
 from governance.wakeup import TASK
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
@@ -22,9 +23,9 @@ BATCH = 16
 def work() -> None:
     """Claim until nothing is left, so that one wake-up empties the queue. Takes no arguments."""
     worker = current_worker()
-    while True:
+    while not drain.begun:
         waiting = queued_ids(BATCH)
-        ran = [_run_one(execution_id, worker) for execution_id in waiting]
+        ran = [_run_one(execution_id, worker) for execution_id in waiting if not drain.begun]
         if not any(ran):
             return
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from celery import current_app
-from kombu.exceptions import OperationalError
 
 log = logging.getLogger(__name__)
 
@@ -13,8 +12,12 @@ TASK = "governance.tasks.work"
 
 
 def ring() -> None:
-    """Tell a worker that the queue is not empty. A broker that is down is logged, never raised."""
+    """Tell a worker that the queue is not empty. A broker that is down is logged, never raised.
+
+    The row is committed already, and transports fail in many ways (their own errors, the driver's, a
+    torn file): none of them may reach a caller or end the sweeper.
+    """
     try:
         current_app.send_task(TASK, ignore_result=True)
-    except (OperationalError, OSError) as error:
+    except Exception as error:
         log.warning("the broker did not take the wake-up: %s", type(error).__name__)

@@ -8,7 +8,14 @@ from typing import Any
 
 from celery import Celery
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # missing in its stubs
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.signals import (
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "palyra_site.settings")
 # Tools never run with the worker's rights, so the warning about root would only mislead.
@@ -17,6 +24,14 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 app = Celery("palyra")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["governance"])
+
+
+@worker_init.connect
+def prepare(**_: Any) -> None:
+    """Make the queue's folders, for a worker that is started without `manage.py up`."""
+    from palyra_site import broker
+
+    broker.make_folders()
 
 
 @worker_process_init.connect
@@ -40,6 +55,14 @@ def announce(**_: Any) -> None:
     from governance import presence
 
     presence.begin()
+
+
+@worker_shutting_down.connect
+def drain(**_: Any) -> None:
+    """Claim nothing more; give what runs its time."""
+    from governance import stopping
+
+    stopping.drain.begin()
 
 
 @worker_shutdown.connect

@@ -50,7 +50,7 @@ def _has_neighbours(path: Path) -> bool:
 
 def _create_key(path: Path) -> None:
     """Create the key unless another process was faster; nobody ever sees half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(path.parent)
     draft = path.with_name(_draft_prefix(path) + secrets.token_hex(8))
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -62,6 +62,12 @@ def _create_key(path: Path) -> None:
             path.hardlink_to(draft)
     finally:
         draft.unlink()
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory and its missing parents for their owner alone; `mkdir` would open the parents."""
+    for part in reversed([place for place in (directory, *directory.parents) if not place.exists()]):
+        part.mkdir(exist_ok=True, mode=0o700)
 
 
 def _draft_prefix(path: Path) -> str:

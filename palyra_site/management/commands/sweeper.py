@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -12,10 +11,12 @@ from django.db import DatabaseError, close_old_connections
 
 from governance import operations
 from kernel.clock import utc_now
+from palyra_site import broker
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 5.0
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class Command(BaseCommand):
@@ -27,20 +28,23 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="sweep one time and end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        if options["once"]:
+            sweep_once()
+            return
+        # Blocked, a signal waits until the sweep is done and then ends the pause.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         while True:
             sweep_once()
-            if options["once"] or stop.wait(PAUSE_SECONDS):
+            if signal.sigtimedwait(STOP_SIGNALS, PAUSE_SECONDS) is not None:
                 return
 
 
 def sweep_once() -> None:
     """Sweep; a database that is away is tried again at the next turn."""
     close_old_connections()
+    now = utc_now()
     try:
-        done = operations.sweep(utc_now())
+        done = operations.sweep(now) | {"messages_deleted": broker.sweep_processed(now)}
     except DatabaseError:
         log.exception("the sweep failed")
         return

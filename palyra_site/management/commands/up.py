@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import httpx
@@ -18,166 +19,201 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from governance import presence
+from kernel.clock import utc_now
+from palyra_site import broker
 from palyra_site.demonstration import demonstrate
+from palyra_site.welcome import read_credentials, welcome
 
 START_PATIENCE = 60.0
-STOP_PATIENCE = 15.0
+# Longer than a worker's drain, so that a running tool is given its half minute and then a known end.
+STOP_PATIENCE = 45.0
+POLL_SECONDS = 0.1
+
+
+class StoppedError(BaseException):
+    """Somebody asked the command to stop. Not an Exception, so that nothing on the way takes it for one."""
 
 
 class Command(BaseCommand):
-    """Migrate, bootstrap, start web, worker and sweeper, show a first governed run."""
+    """Migrate, bootstrap, start web, worker and sweeper, show a first governed run.
 
-    help = "Start Palyra on this machine. Ctrl-C stops every process."
+    Ends with 0 when it was told to stop (Ctrl-C, SIGTERM, SIGHUP): that is how it is meant to end. It
+    ends with 1 and a sentence when something could not start or a process ended by itself.
+    """
+
+    help = "Start Palyra on this machine. Ctrl-C stops every process; a second one does not wait."
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--no-demo", action="store_true", help="do not drive the demonstration run")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        children = Children(self._say)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: children.interrupt())
+        try:
+            self._run(children, demo=not options["no_demo"])
+        except StoppedError:
+            pass
+        finally:
+            children.stop()
+
+    def _run(self, children: Children, *, demo: bool) -> None:
         _refuse_plain_public_bind()
+        _require_free_port()
+        fresh = self._prepare()
+        started = utc_now()
+        for name, command in commands():
+            children.start(name, command)
+        self._say(f"waiting for {settings.PALYRA_PUBLIC_URL}")
+        with httpx.Client(trust_env=False, timeout=2.0) as client:
+            children.await_ready(lambda: _is_ready(client, started), seconds=START_PATIENCE)
+        for line in presence.lacking(started):
+            self._say(line)
+        self._show(fresh=fresh and demo)
+        children.watch()
+
+    def _prepare(self) -> bool:
+        """Make the database, the founding and the files; return whether this is the first start."""
         self._say("migrating the database")
         call_command("migrate", verbosity=0, interactive=False)
         fresh = not (settings.PALYRA_HOME / "bootstrap.json").exists()
         call_command("bootstrap", stdout=self.stdout)
-        _make_queue_folders()
+        _declare_queue()
         call_command("collectstatic", verbosity=0, interactive=False)
-        processes = Processes(self._say)
-        processes.stop_on_signal()
-        try:
-            for name, command in _commands():
-                processes.start(name, command)
-            self._say(f"waiting for {settings.PALYRA_PUBLIC_URL}")
-            _await_ready(processes)
-            self._show(_credentials(), fresh=fresh, demo=not options["no_demo"])
-            processes.watch()
-        finally:
-            processes.stop()
-            self._say("stopped")
+        return fresh
 
-    def _show(self, credentials: dict[str, str] | None, *, fresh: bool, demo: bool) -> None:
+    def _show(self, *, fresh: bool) -> None:
+        credentials = read_credentials()
         if credentials is None:
             self._say(f"console: {settings.PALYRA_PUBLIC_URL}/admin/")
             return
-        if fresh and demo:
-            self._say("driving one demonstration run")
+        if fresh:
+            self._demonstrate(credentials)
+        self.stdout.write(welcome(credentials))
+        self.stdout.flush()
+
+    def _demonstrate(self, credentials: dict[str, str]) -> None:
+        self._say("driving one demonstration run")
+        try:
             for line in demonstrate(credentials["api_url"], credentials["agent_token"]):
                 self._say(f"  {line}")
-        self.stdout.write(_welcome(credentials))
-        self.stdout.flush()
+        except httpx.HTTPError as error:
+            self._say(f"  it did not end: {error}")
 
     def _say(self, line: str) -> None:
         self.stdout.write(f"palyra: {line}")
         self.stdout.flush()
 
 
-class Processes:
-    """The children of this command. The first one to end, or a signal, ends them all."""
+class Children:
+    """The processes of the product. The first one to end, or a signal, ends them all."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopping = False
+        self._interruptible = True
+        self._interrupts = 0
 
-    def stop_on_signal(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+    def interrupt(self) -> None:
+        """Answer a signal: the first one unwinds the command, a later one ends the waiting for tools."""
+        self._interrupts += 1
+        if self._interruptible:
+            self._interruptible = False
+            raise StoppedError
 
     def start(self, name: str, command: list[str]) -> None:
+        self._interruptible = False  # between fork and entry into the table nobody would stop it
         # A group of its own keeps the terminal's Ctrl-C from reaching children twice.
         self._running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        self._interruptible = True
+        if self._interrupts:
+            self._interruptible = False
+            raise StoppedError
         self._say(f"{name} started (pid {self._running[name].pid})")
 
-    def ended(self) -> str | None:
-        """Return the name of a child that is no longer running, or None."""
-        return next((name for name, child in self._running.items() if child.poll() is not None), None)
+    def await_ready(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Return once `ready()` holds; CommandError when a child ends before or time runs out."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            self._refuse_ended()
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"not ready after {seconds:.0f} s; see {settings.PALYRA_PUBLIC_URL}/readyz"
+                )
+            time.sleep(POLL_SECONDS)
 
     def watch(self) -> None:
         """Wait until a signal comes or a child ends; a child that ends by itself is an error."""
-        while not self._stopping:
-            name = self.ended()
-            if name is not None and not self._stopping:
-                raise CommandError(f"{name} ended with status {self._running[name].returncode}")
-            time.sleep(0.2)
+        while True:
+            self._refuse_ended()
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End every child: first politely, then for sure."""
-        self._stopping = True
+        """End every child: politely, then for sure. A worker may finish what runs meanwhile."""
+        self._interruptible = False
+        asked, patience = self._interrupts, time.monotonic() + STOP_PATIENCE
         for child in self._running.values():
             if child.poll() is None:
                 child.terminate()
-        deadline = time.monotonic() + STOP_PATIENCE
+        notice = time.monotonic() + 2
+        while self._alive() and self._interrupts == asked and time.monotonic() < patience:
+            if notice and time.monotonic() > notice:
+                notice = 0.0
+                self._say("waiting for the worker to finish what runs; Ctrl-C again ends it at once")
+            time.sleep(POLL_SECONDS)
         for child in self._running.values():
-            try:
-                child.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _kill_group(child)
+            _kill_group(child)
+        if self._running:
+            self._say("stopped")
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
-            return
-        self._stopping = True
-        raise KeyboardInterrupt
+    def _alive(self) -> bool:
+        return any(child.poll() is None for child in self._running.values())
+
+    def _refuse_ended(self) -> None:
+        for name, child in self._running.items():
+            if child.poll() is not None:
+                raise CommandError(f"{name} ended by itself ({_how(child.returncode)}); stopping everything")
+
+
+def _how(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    try:
+    """Kill what is left of a child's group: the child itself, or pool processes that it left behind."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     child.wait()
 
 
-def _commands() -> list[tuple[str, list[str]]]:
+def commands() -> list[tuple[str, list[str]]]:
+    """Return name and command line of each process of the product."""
     host, _, port = settings.PALYRA_BIND.rpartition(":")
     python = sys.executable
-    manage = str(Path(settings.BASE_DIR) / "manage.py")
+    web = [python, "-m", "uvicorn", "palyra_site.asgi:application", "--host", host.strip("[]")]
+    web += ["--port", port, "--log-level", "warning", "--no-server-header", "--no-proxy-headers"]
+    web += ["--timeout-graceful-shutdown", "5"]
     slots = settings.PALYRA_SANDBOX_SLOTS or 2 * (os.cpu_count() or 1)
-    web = ["-m", "uvicorn", "palyra_site.asgi:application", "--host", host.strip("[]"), "--port", port]
-    worker = [
-        "-m",
-        "celery",
-        "--quiet",
-        "-A",
-        "palyra_site.celery",
-        "worker",
-        "-Q",
-        "sandbox",
-        "-c",
-        str(slots),
-    ]
-    return [
-        ("web", [python, *web, "--log-level", "warning", "--no-server-header", "--no-proxy-headers"]),
-        ("worker", [python, *worker, "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]),
-        ("sweeper", [python, manage, "sweeper"]),
-    ]
+    worker = [python, "-m", "celery", "--quiet", "-A", "palyra_site.celery", "worker", "-Q", "sandbox"]
+    worker += ["-c", str(slots), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    sweeper = [python, str(Path(settings.BASE_DIR) / "manage.py"), "sweeper"]
+    return [("web", web), ("worker", worker), ("sweeper", sweeper)]
 
 
-def _await_ready(processes: Processes) -> None:
-    deadline = time.monotonic() + START_PATIENCE
-    with httpx.Client(trust_env=False, timeout=2.0) as client:
-        while time.monotonic() < deadline:
-            name = processes.ended()
-            if name is not None:
-                raise CommandError(f"{name} did not start")
-            if _is_ready(client):
-                return
-            time.sleep(0.2)
-    raise CommandError(f"not ready after {START_PATIENCE:.0f} s; see {settings.PALYRA_PUBLIC_URL}/readyz")
-
-
-def _is_ready(client: httpx.Client) -> bool:
+def _is_ready(client: httpx.Client, started: datetime) -> bool:
     try:
         answer = client.get(f"http://{settings.PALYRA_BIND}/readyz")
     except httpx.HTTPError:
         return False
-    return answer.status_code == 200 and answer.json()["status"] == "ok"
+    return answer.status_code == 200 and presence.announced_since(started)
 
 
-def _credentials() -> dict[str, str] | None:
-    path = settings.PALYRA_HOME / "bootstrap.json"
-    if not path.exists():
-        return None
-    values: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return values
+def _declare_queue() -> None:
+    try:
+        broker.declare()
+    except broker.BrokerDownError as error:
+        raise CommandError(f"the broker does not answer: {error}") from error
 
 
 def _refuse_plain_public_bind() -> None:
@@ -190,31 +226,15 @@ def _refuse_plain_public_bind() -> None:
         )
 
 
-def _make_queue_folders() -> None:
-    if settings.PALYRA_REDIS_URL:
-        return
-    for folder in ("messages", "processed", "control"):
-        (settings.PALYRA_HOME / "queue" / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def _welcome(credentials: dict[str, str]) -> str:
-    secret = credentials["totp_uri"].partition("secret=")[2].partition("&")[0]
-    first_id = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"id\"])'"
-    body = '"{\\"run_id\\": \\"$RUN\\", \\"tool\\": \\"demo.ls\\", \\"input\\": {}}"'
-    return f"""
-  Palyra is running. Ctrl-C stops everything.
-
-  Console    {credentials["console_url"]}
-  User       {credentials["username"]}
-  Password   {credentials["password"]}
-  One-time   {secret}  (for an authenticator; or: .venv/bin/python manage.py totp)
-
-  The same credentials are in {settings.PALYRA_HOME / "bootstrap.json"}.
-  A first governed call: the agent proposes, Palyra decides, runs it in the sandbox and attests it.
-
-  API={credentials["api_url"]} JSON='Content-Type: application/json'
-  AUTH='Authorization: Bearer {credentials["agent_token"]}'
-  RUN=$(curl -s -H "$AUTH" -H "$JSON" $API/runs -d '{{}}' | {first_id})
-  curl -s -H "$AUTH" -H "$JSON" "$API/tool-calls?wait=20" -d {body}
-
-"""
+def _require_free_port() -> None:
+    """Ask before anything is touched, because it may be this installation that runs already."""
+    host, _, port = settings.PALYRA_BIND.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host.strip("[]"), int(port)))
+    except (OSError, ValueError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = f"cannot listen on {settings.PALYRA_BIND}: {reason}. Is Palyra running already? "
+        raise CommandError(text + "Stop it, or choose another address with PALYRA_BIND.") from error
