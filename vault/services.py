@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
 
 from kernel.canonical import digest_bytes
@@ -70,14 +69,20 @@ def unwrap_data_key(wrapped: WrappedKey, *, aad: bytes) -> bytes:
 
 
 def signer(purpose: KeyPurpose) -> Signer:
-    """Return the key of this purpose that is in use now."""
+    """Return the key of this purpose that is in use now.
+
+    Raises IntegrityError when the stored public half is not that of the private one.
+    """
     row = SystemKey.objects.filter(purpose=purpose, retired_at=None).first()
     if row is None:
         raise UnavailableError("vault.kek_missing", "The vault was never made ready.")
     wrapped = WrappedKey(row.kek_id, bytes(row.wrapped))
     seed = unwrap_data_key(wrapped, aad=_signing_context(purpose, row.key_id))
     private = Ed25519PrivateKey.from_private_bytes(seed)
-    return Signer(key_id=row.key_id, public_key=bytes(row.public_key), sign=private.sign)
+    public = private.public_key().public_bytes_raw()
+    if digest_bytes(public) != row.key_id or public != bytes(row.public_key):
+        raise envelope.IntegrityError
+    return Signer(key_id=row.key_id, public_key=public, sign=private.sign)
 
 
 def _create_first_kek(now: datetime) -> None:
@@ -127,7 +132,7 @@ def _ensure_signing_key(purpose: KeyPurpose, now: datetime) -> None:
     if SystemKey.objects.filter(purpose=purpose, retired_at=None).exists():
         return
     private = Ed25519PrivateKey.generate()
-    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    public = private.public_key().public_bytes_raw()
     key_id = digest_bytes(public)
     wrapped = wrap_data_key(private.private_bytes_raw(), aad=_signing_context(purpose, key_id))
     row = SystemKey(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
+from django.db import IntegrityError, transaction
+
 from governance.journal.ledger import record
 from governance.journal.models import Attestation, JournalKey
+from kernel.canonical import digest_bytes
 from kernel.record import Actor
 from sandbox.attestation import ExecutionFacts, build, seal
 from vault import services as vault
@@ -53,26 +56,30 @@ def record_attestation(
 
 
 def attestation_keys() -> dict[str, bytes]:
-    """Return the public keys by id, for verifying envelopes."""
+    """Return the public keys by id, for verifying envelopes. A key that its id does not name is left out."""
     rows = JournalKey.objects.filter(purpose=KeyPurpose.ATTESTATION, revoked_at__isnull=True)
-    return {row.key_id: bytes(row.public_key) for row in rows}
+    keys = {row.key_id: bytes(row.public_key) for row in rows}
+    return {key_id: key for key_id, key in keys.items() if digest_bytes(key) == key_id}
 
 
 def _public_half(signer: Signer, actor: Actor, now: datetime) -> JournalKey:
     row = JournalKey.objects.filter(key_id=signer.key_id).first()
-    if row is not None:
-        return row
+    return row or _publish(signer, actor, now)
+
+
+def _publish(signer: Signer, actor: Actor, now: datetime) -> JournalKey:
+    """Store the public half at its first use; of two at once, one does, and the other leaves no event."""
     purpose = KeyPurpose.ATTESTATION
-    event_id = record(
-        event="journal.key_rotated",
-        actor=actor,
-        subject=signer.key_id,
-        now=now,
-        data={"purpose": purpose.value, "key_id": signer.key_id},
-    )
-    JournalKey.objects.bulk_create(
-        [
-            JournalKey(
+    try:
+        with transaction.atomic():
+            event_id = record(
+                event="journal.key_rotated",
+                actor=actor,
+                subject=signer.key_id,
+                now=now,
+                data={"purpose": purpose.value, "key_id": signer.key_id},
+            )
+            return JournalKey.objects.create(
                 key_id=signer.key_id,
                 purpose=purpose,
                 public_key=signer.public_key,
@@ -80,7 +87,5 @@ def _public_half(signer: Signer, actor: Actor, now: datetime) -> JournalKey:
                 not_before=now,
                 rotation_event=event_id,
             )
-        ],
-        ignore_conflicts=True,
-    )
-    return JournalKey.objects.get(key_id=signer.key_id)
+    except IntegrityError:
+        return JournalKey.objects.get(key_id=signer.key_id)
