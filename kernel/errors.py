@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "key_insecure": "A key file has unsafe ownership or mode",
     "last_owner": "The last owner must stay",
     "malformed_json": "The body is not acceptable JSON",
+    "malformed_request": "The request is not acceptable HTTP",
     "method_not_allowed": "The method is not allowed here",
     "not_a_reviewer": "This person may not review the request",
     "not_acceptable": "No acceptable representation",

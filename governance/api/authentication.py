@@ -6,7 +6,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from identity.authentication import principal_of
+from identity.authentication import RejectedCredentialError, Rejection, principal_of
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError
@@ -20,7 +20,7 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Principal, str]:
         if "token" in request.query_params or "access_token" in request.query_params:
-            raise AuthenticationError
+            raise RejectedCredentialError(Rejection.MALFORMED)
         principal = principal_of(
             authorization=authorization_values(request),
             client_ip=request.META.get("REMOTE_ADDR", ""),

@@ -9,7 +9,7 @@ from governance.runs.lifecycle import MAX_CALLS_CEILING, MAX_LIFETIME_SECONDS, M
 
 
 class AnyJson(serializers.JSONField):
-    """Any JSON value; its shape is checked by the tool's own schema, not here."""
+    """Any JSON value but null; its shape is checked by the tool's own schema, not here."""
 
 
 class RunBody(Body):
@@ -24,7 +24,7 @@ class RunBody(Body):
     )
 
     def validate_labels(self, value: dict[str, str]) -> dict[str, str]:
-        if len(value) > 16 or any(not 1 <= len(name) <= 64 for name in value):
+        if len(value) > 16 or not all(1 <= len(name) <= 64 and "\0" not in name for name in value):
             raise serializers.ValidationError("At most 16 labels with names of 1 to 64 characters.")
         return value
 

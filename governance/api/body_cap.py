@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from governance.api.documents import CONTENT_TYPE, document
-from governance.api.limits import MAX_BODY_BYTES
+from governance.api.limits import API_HEADERS, MAX_BODY_BYTES
+from governance.api.request_ids import request_id_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,7 +34,7 @@ def capped(application: Application) -> Application:
         if body is None:
             await _refuse(scope, send)
             return
-        await application(scope, _replay(body, receive), send)
+        await application(_measured(scope, body), _replay(body, receive), send)
 
     return wrapped
 
@@ -58,6 +59,15 @@ async def _read(receive: Receive) -> list[MutableMapping[str, Any]] | None:
             return messages
 
 
+def _measured(scope: Scope, messages: list[MutableMapping[str, Any]]) -> Scope:
+    """Declare the length of a body that came in chunks: the framework takes an undeclared one for none."""
+    if any(name == b"content-length" for name, _ in scope["headers"]):
+        return scope
+    size = sum(len(message.get("body", b"")) for message in messages)
+    kept = [(name, value) for name, value in scope["headers"] if name != b"transfer-encoding"]
+    return {**scope, "headers": [*kept, (b"content-length", str(size).encode())]} if size else scope
+
+
 def _replay(messages: list[MutableMapping[str, Any]], receive: Receive) -> Receive:
     waiting = iter(messages)
 
@@ -70,7 +80,11 @@ def _replay(messages: list[MutableMapping[str, Any]], receive: Receive) -> Recei
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
-    body = json.dumps(document(413, "body_too_large", "", instance=scope["path"], request_id="")).encode()
-    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    request_id = request_id_of(given.decode("latin-1"))
+    problem = document(413, "body_too_large", "", instance=scope["path"], request_id=request_id)
+    body = json.dumps(problem).encode()
+    headers = {**API_HEADERS, "Content-Type": CONTENT_TYPE, "Connection": "close", "X-Request-Id": request_id}
+    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 413, "headers": sent})
     await send({"type": "http.response.body", "body": body})

@@ -4,4 +4,10 @@ from __future__ import annotations
 
 ORIGIN = "https://palyra.dev"
 MAX_BODY_BYTES = 1_048_576
-PREFIX = "/api/"
+PREFIXES = ("/api/", "/docs/errors/")
+API_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from governance.api.limits import PREFIX
-from kernel.clock import utc_now
-from kernel.ids import new_id
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_API_HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
+from governance.api.limits import API_HEADERS, PREFIXES
+from governance.api.request_ids import request_id_of
 
 
 class RequestIdMiddleware:
@@ -27,12 +17,11 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req", utc_now())
+        request_id = request_id_of(request.META.get("HTTP_X_REQUEST_ID", ""))
         request.palyra_request_id = request_id  # type: ignore[attr-defined]  # read by adapters only
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
-        if request.path.startswith(PREFIX) or request.path in ("/healthz", "/readyz"):
-            for name, value in _API_HEADERS.items():
-                response.setdefault(name, value)
+        if request.path.startswith(PREFIXES) or request.path in ("/healthz", "/readyz"):
+            for name, value in API_HEADERS.items():
+                response[name] = value
         return response

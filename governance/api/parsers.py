@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import IO, Any
 
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from governance.api.limits import MAX_BODY_BYTES
@@ -20,6 +21,7 @@ class StrictJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
+        _require_utf8(media_type or "")
         data = stream.read(MAX_BODY_BYTES + 1)
         if len(data) > MAX_BODY_BYTES:
             raise PayloadTooLargeError
@@ -27,3 +29,11 @@ class StrictJSONParser(BaseParser):
         if not isinstance(value, dict):
             raise MalformedError("malformed_json", "The body must be a JSON object.")
         return value
+
+
+def _require_utf8(media_type: str) -> None:
+    """JSON between systems is UTF-8 (RFC 8259 §8.1); the only parameter that may stand there says so."""
+    for parameter in media_type.split(";")[1:]:
+        name, _, value = parameter.strip().partition("=")
+        if name and (name.lower(), value.strip('"').lower()) != ("charset", "utf-8"):
+            raise UnsupportedMediaType("")

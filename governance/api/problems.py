@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import DatabaseError
+from django.core.exceptions import SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -34,15 +35,26 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
     request = context["request"]
     known = _as_palyra(error)
     if known is None:
-        log.exception("unexpected error on %s", request.path, exc_info=error)
-        return _response(500, "internal", "", request, {})
-    headers = _headers(known)
-    body: dict[str, object] = dict(known.extra)
-    if known.errors:
-        body["errors"] = [
-            {"pointer": item.pointer, "code": item.code, "detail": item.detail} for item in known.errors
+        log.exception("unexpected error on %r", request.path, exc_info=error)
+        return problem(request, 500, "internal")
+    extra = {"detail": known.detail} if known.detail else {}
+    return problem(
+        request,
+        _status_of(known),
+        known.code,
+        extra=extra | members_of(known),
+        headers=_headers(known),
+    )
+
+
+def members_of(error: PalyraError) -> dict[str, object]:
+    """Return what an error adds to the common members of its problem."""
+    members: dict[str, object] = dict(error.extra)
+    if error.errors:
+        members["errors"] = [
+            {"pointer": item.pointer, "code": item.code, "detail": item.detail} for item in error.errors
         ]
-    return _response(_status_of(known), known.code, known.detail, request, body, headers)
+    return members
 
 
 def plain(request: HttpRequest, status: int, code: str, detail: str = "") -> JsonResponse:
@@ -68,8 +80,10 @@ def _as_palyra(error: Exception) -> PalyraError | None:
         return error
     if isinstance(error, Http404):
         return _DrfError(404, "not_found", "")
-    if isinstance(error, DatabaseError):
-        log.exception("database error", exc_info=error)
+    if isinstance(error, SuspiciousOperation):
+        return _DrfError(400, "malformed_request", "")
+    if isinstance(error, OperationalError | InterfaceError):
+        log.error("the database did not answer: %s", type(error).__name__)
         return UnavailableError("database_unavailable", retry_after=5)
     for kind, (status, code) in _BY_DRF.items():
         if isinstance(error, kind):
@@ -88,16 +102,17 @@ def _headers(error: PalyraError) -> dict[str, str]:
     return headers
 
 
-def _response(
+def problem(
+    request: Any,
     status: int,
     code: str,
-    detail: str,
-    request: Any,
-    extra: Mapping[str, object],
+    *,
+    extra: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    """Return the problem as an answer of a view; `extra` replaces or adds members."""
     body = document(
-        status, code, detail, instance=request.path, request_id=getattr(request, "palyra_request_id", "")
+        status, code, "", instance=request.path, request_id=getattr(request, "palyra_request_id", "")
     )
-    body.update(extra)
+    body.update(extra or {})
     return Response(body, status=status, headers=dict(headers or {}), content_type=CONTENT_TYPE)

@@ -10,6 +10,10 @@ from rest_framework.request import Request
 
 from kernel.errors import Detail, InvalidError, MalformedError
 
+MAX_DETAILS = 20
+MAX_VALUES = 50
+LONGEST_VALUE = 255
+
 
 class Body(serializers.Serializer[Any]):
     """Base of every request body: unknown members are 400, wrong values 422, nothing is coerced."""
@@ -51,11 +55,13 @@ def read_body(request: Request, kind: type[Body]) -> dict[str, Any]:
     unknown = sorted(set(data) - set(body.fields))
     if unknown:
         details = tuple(
-            Detail(f"/{_escape(name)}", "unknown_field", "This field does not exist.") for name in unknown
+            Detail(f"/{_escape(name)}", "unknown_field", "This field does not exist.")
+            for name in unknown[:MAX_DETAILS]
         )
         raise MalformedError("unknown_field", "The body has fields that do not exist.", errors=details)
     if not body.is_valid():
-        raise InvalidError("invalid", "The body is not valid.", errors=tuple(_details(body.errors, "")))
+        details = tuple(_details(body.errors, "")[:MAX_DETAILS])
+        raise InvalidError("invalid", "The body is not valid.", errors=details)
     return dict(body.validated_data)
 
 
@@ -79,6 +85,17 @@ def read_integer(values: Mapping[str, list[str]], name: str, *, default: int, lo
     if not low <= number <= high:
         raise MalformedError("invalid_parameter", f"{name} must be between {low} and {high}.")
     return number
+
+
+def read_texts(values: Mapping[str, list[str]], name: str) -> list[str]:
+    """Return the values of a filter that names things, or raise MalformedError `invalid_parameter`.
+
+    Refused are NUL, which PostgreSQL cannot compare, and more than anybody types.
+    """
+    given = values[name]
+    if len(given) > MAX_VALUES or any(len(text) > LONGEST_VALUE or "\0" in text for text in given):
+        raise MalformedError("invalid_parameter", f"{name} takes up to {MAX_VALUES} short texts.")
+    return given
 
 
 def _details(errors: Any, pointer: str) -> list[Detail]:

@@ -1,0 +1,53 @@
+"""The routes of `/api/v1`, read from the URL table, so that a new one is tested at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rest_framework.views import APIView
+
+from governance.api.urls import urlpatterns
+
+EXAMPLE_IDS = {
+    "run_id": "run_01JD0000000000000000000000",
+    "call_id": "call_01JD0000000000000000000000",
+    "approval_id": "apr_01JD0000000000000000000000",
+    "name": "echo",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path, and the permission that its view names."""
+
+    method: str
+    path: str
+    template: str
+    permission: str | None
+    view: type[APIView]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def view_of(pattern: object) -> type[APIView]:
+    """Return the view class behind a URL pattern."""
+    view = getattr(getattr(pattern, "callback", None), "cls", None)
+    if not (isinstance(view, type) and issubclass(view, APIView)):
+        raise TypeError(f"{pattern!r} is no API view")
+    return view
+
+
+def _routes() -> tuple[Route, ...]:
+    found = []
+    for pattern in urlpatterns:
+        view = view_of(pattern)
+        template = re.sub(r"<str:(\w+)>", r"{\1}", f"/api/v1/{pattern.pattern}")
+        path = re.sub(r"<str:(\w+)>", lambda match: EXAMPLE_IDS[match[1]], str(pattern.pattern))
+        for method, permission in getattr(view, "permissions", {}).items():
+            found.append(Route(method, f"/api/v1/{path}", template, permission, view))
+    return tuple(found)
+
+
+PRIVATE_ROUTES = _routes()
