@@ -1,12 +1,14 @@
-"""Liveness and readiness. Both are public and name no version, path or address."""
+"""Liveness, readiness and the pages about problems: public, without a version, path or address."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, JsonResponse
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from governance.readiness import failing_parts
 from kernel.clock import utc_now
+from kernel.errors import CODES
 
 
 @require_safe
@@ -24,3 +26,12 @@ def readyz(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {"status": word, "failing": list(report.failing), "degraded": list(report.degraded)}, status=status
     )
+
+
+@require_safe
+def error_page(request: HttpRequest, code: str) -> HttpResponse:
+    """What a problem's `type` names: the meaning of one code and what to do about it."""
+    if code not in CODES:
+        raise Http404
+    text = (settings.BASE_DIR / "docs" / "errors" / f"{code}.md").read_text(encoding="utf-8")
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
