@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from identity.models import ApiToken, User
-from identity.roles import AGENT_PERMISSIBLE
+from identity.roles import AGENT_PERMISSIBLE, narrowed
 from identity.selectors import (
     effective_roles,
     has_factor,
@@ -136,7 +136,7 @@ def _service(token: ApiToken, user: User, client_ip: str, request_id: str, now: 
         owner_id=user.pk,
         workspace_id=token.workspace_id,
         roles=effective_roles(user_id=user.pk, workspace_id=token.workspace_id, now=now),
-        permissions=held & AGENT_PERMISSIBLE & frozenset(token.scopes),
+        permissions=narrowed(held & AGENT_PERMISSIBLE, token.scopes),
         auth_strength=AuthStrength.TOKEN,
         client_ip=client_ip,
         request_id=request_id,

@@ -7,6 +7,7 @@ The enum is the sum of the tables of all parts. `MATRIX` says which role holds a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -215,3 +216,12 @@ def known_roles(texts: frozenset[str]) -> frozenset[WorkspaceRole]:
     """Return the roles among stored texts; a text that is no role grants nothing."""
     values = {role.value for role in WorkspaceRole}
     return frozenset(WorkspaceRole(text) for text in texts if text in values)
+
+
+def narrowed(held: frozenset[Permission], scopes: Iterable[str]) -> frozenset[Permission]:
+    """Return what is left of `held` under a token's stored scopes; an unknown scope grants nothing.
+
+    `held & scopes` would answer with the stored strings wherever there are fewer of them.
+    """
+    names = frozenset(scopes)
+    return frozenset(permission for permission in held if permission in names)

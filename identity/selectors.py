@@ -9,7 +9,15 @@ from django.db.models import Q, QuerySet
 
 from identity.lifecycle import AgentState
 from identity.models import Agent, ApiToken, Membership, TotpFactor, User, Workspace
-from identity.roles import AGENT_PERMISSIBLE, MATRIX, Permission, WorkspaceRole, known_roles, permissions_of
+from identity.roles import (
+    AGENT_PERMISSIBLE,
+    MATRIX,
+    Permission,
+    WorkspaceRole,
+    known_roles,
+    narrowed,
+    permissions_of,
+)
 from identity.types import AuthStrength, Principal, PrincipalKind, Surface
 from kernel.errors import NotFoundError
 
@@ -109,7 +117,7 @@ def principal_of_user(
         owner_id=user.pk,
         workspace_id=workspace_id,
         roles=roles,
-        permissions=held if token is None else held & frozenset(token.scopes),
+        permissions=held if token is None else narrowed(held, token.scopes),
         auth_strength=strength,
         client_ip=client_ip,
         request_id=request_id,
@@ -140,7 +148,7 @@ def principal_of_agent(
         owner_id=agent.owner_id,
         workspace_id=agent.workspace_id,
         roles=effective_roles(user_id=agent.owner_id, workspace_id=agent.workspace_id, now=now),
-        permissions=bounded if token is None else bounded & frozenset(token.scopes),
+        permissions=bounded if token is None else narrowed(bounded, token.scopes),
         auth_strength=AuthStrength.TOKEN if token else AuthStrength.NONE,
         client_ip=client_ip,
         request_id=request_id,

@@ -158,6 +158,7 @@ def test_a_personal_token_gives_the_scopes_its_owner_still_holds(cast: Cast) -> 
     found = authenticate(f"Bearer {minted.text}")
     assert (found.kind, found.id) == (PrincipalKind.USER, cast.approver.pk)
     assert found.permissions == {Permission.APPROVALS_DECIDE, Permission.APPROVALS_READ}
+    assert {type(permission) for permission in found.permissions} == {Permission}
     assert found.auth_strength is AuthStrength.MFA
     Membership.objects.filter(user=cast.approver).delete()
     assert authenticate(f"Bearer {minted.text}").permissions == frozenset()
