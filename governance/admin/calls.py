@@ -12,11 +12,12 @@ from django.shortcuts import redirect
 from governance import operations
 from governance.admin.access import Visit
 from governance.admin.arguments import arguments
+from governance.admin.isolation import isolation_of, limits_used
 from governance.admin.layout import show
 from governance.admin.names import names_of
 from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page, text_filter
-from governance.admin.timeline import isolation_of, limits_used, steps_of
+from governance.admin.timeline import steps_of
 from governance.call_state import OPEN_STATES, CallState
 from governance.models import Run
 from governance.prompts import parameters_view
@@ -36,6 +37,8 @@ from policy.selectors import tool_named
 
 STATES = tuple(state.value for state in CallState)
 RUN_STATES = Run.STATES
+STREAMS = ("stdout", "stderr")
+_IN_ORDER: dict[str, object] = {"properties": {name: {} for name in STREAMS}}
 
 
 @page(Permission.CALLS_READ)
@@ -93,7 +96,7 @@ def call_page(visit: Visit, call_id: str) -> HttpResponse:
             "warnings": warnings,
             "output": _output(view),
             "steps": steps_of(view, reviews, names),
-            "enforcement": isolation_of(view.execution),
+            "isolation": isolation_of(view.execution),
             "limits": limits_used(view.execution),
             "may_cancel": view.state in OPEN_STATES and _may_cancel(visit, call.owner_id, call.workspace_id),
             "refresh": view.state in OPEN_STATES,
@@ -108,8 +111,8 @@ def _output(view: CallView) -> dict[str, Any]:
         return {}
     shown, _ = parameters_view({"output": result.get("output")})
     output = shown.get("output") if isinstance(shown, dict) else shown
-    streams = isinstance(output, dict) and {"stdout", "stderr"} & set(output)
-    return {"about": result, "value": output, "parts": arguments(output) if streams else ()}
+    streams = {name: output[name] for name in STREAMS if isinstance(output, dict) and output.get(name)}
+    return {"about": result, "value": output, "parts": arguments(streams, _IN_ORDER) if streams else ()}
 
 
 @page(Permission.CALLS_READ)

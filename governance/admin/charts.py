@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-WIDTH, HEIGHT = 720, 176
-LEFT, RIGHT, TOP, BOTTOM = 30, 4, 8, 22
+WIDTH, HEIGHT = 720, 196
+LEFT, RIGHT, TOP, BOTTOM = 32, 4, 10, 28
 EMPTY = SafeString("")
 
 
@@ -118,7 +118,7 @@ def _rules(top: int) -> SafeString:
         )
     return format_html_join(
         "",
-        '<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="24" y="{}" text-anchor="end">{}</text>',
+        '<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="26" y="{}" text-anchor="end">{}</text>',
         rows,
     )
 

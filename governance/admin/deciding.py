@@ -9,12 +9,12 @@ from datetime import datetime
 
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
-from approvals.types import ReviewInput, Verdict
+from approvals.types import RequestStatus, ReviewInput, Verdict
 from governance import idempotency, operations, pipeline
 from governance.admin.access import Visit
 from governance.idempotency import Replay, Ticket
 from identity.sessions import code_entered_at, mark_code_entered
-from kernel.errors import PalyraError
+from kernel.errors import PalyraError, PreconditionFailedError
 
 _INTENT = re.compile(r"[0-9a-f]{32}")
 CHANGED = "The request changed while this page was open. Look at it again and decide once more."
@@ -51,14 +51,12 @@ def decide(visit: Visit, request: ApprovalRequest) -> Decided:
     form = DecisionForm(post.get("verdict", ""), post.get("comment", ""), _errors(visit))
     if form.errors:
         return Decided("The decision was not recorded.", 422, form)
-    if post.get("digest") != request.action_digest or post.get("version") != str(request.version):
-        return Decided(CHANGED, 409, DecisionForm())
     try:
         begun = idempotency.begin(
             principal_id=visit.principal.id,
             route=f"console approvals/{request.pk}",
             key=post["intent"],
-            body={"verdict": form.verdict, "comment": form.comment, "version": request.version},
+            body={name: post.get(name, "") for name in ("verdict", "comment", "version", "digest")},
             now=visit.now,
         )
         if isinstance(begun, Replay):
@@ -70,6 +68,7 @@ def decide(visit: Visit, request: ApprovalRequest) -> Decided:
 
 def _once(visit: Visit, request: ApprovalRequest, form: DecisionForm, ticket: Ticket) -> str:
     try:
+        _require_unchanged(visit, request)
         outcome = pipeline.review(
             request_id=request.pk,
             principal=visit.principal,
@@ -88,6 +87,14 @@ def _once(visit: Visit, request: ApprovalRequest, form: DecisionForm, ticket: Ti
         idempotency.forget(ticket)
         raise
     return told(outcome)
+
+
+def _require_unchanged(visit: Visit, request: ApprovalRequest) -> None:
+    """A person decides what they saw; who comes after the end is told how it ended, by the pipeline."""
+    post = visit.request.POST
+    seen = (post.get("digest"), post.get("version"))
+    if request.status == RequestStatus.PENDING and seen != (request.action_digest, str(request.version)):
+        raise PreconditionFailedError("precondition_failed", CHANGED)
 
 
 def told(outcome: ReviewOutcome) -> str:
@@ -129,6 +136,8 @@ def _errors(visit: Visit) -> dict[str, str]:
 
 def _with_error(form: DecisionForm, refusal: PalyraError) -> DecisionForm:
     where = {"step_up_required": "code", "comment_required": "comment"}.get(refusal.code, "verdict")
+    if refusal.status == PreconditionFailedError.status:
+        return DecisionForm(comment=form.comment)
     return DecisionForm(form.verdict, form.comment, {where: _sentence(refusal)})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from governance.admin.isolation import degraded_words
 from governance.journal.models import JournalEvent, JournalPending
 from sandbox.lifecycle import ExecutionState
 from sandbox.models import Execution, SandboxProbe
@@ -62,7 +63,7 @@ def _tier(name: str, about: str, executor: Executor, probes: tuple[SandboxProbe,
         seen = probes[0].seen_at if probes else None
         return Tier(name, about, "missing", _why_missing(probes), seen)
     weak = able[0].degraded if executor is Executor.TIER_C_LINUX else []
-    reason = "; ".join(str(word) for word in weak)
+    reason = " ".join(degraded_words(weak))
     return Tier(name, about, "degraded" if weak else "available", reason, able[0].seen_at)
 
 

@@ -74,7 +74,7 @@ def size_in_words(count: int) -> str:
         return f"{count} B"
     if count < 1024 * 1024:
         return f"{count / 1024:.0f} KiB"
-    return f"{count / (1024 * 1024):.1f} MiB"
+    return f"{count / (1024 * 1024):.1f}".removesuffix(".0") + " MiB"
 
 
 def shorten_id(text: str) -> str:

@@ -105,8 +105,8 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return NOTHING
     if value < 10:
-        return f"{value:.1f} ms"
-    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
+        return f"{value:.1f}".removesuffix(".0") + " ms"
+    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f}".removesuffix(".0") + " s"
 
 
 _EVENT_ICONS = {

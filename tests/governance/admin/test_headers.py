@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from governance.admin.headers import FIXED
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/", "/admin/nothing/here/", "/admin"])
+def test_every_console_answer_carries_the_fixed_headers_and_is_never_stored(path: str) -> None:
+    answer = Client().get(path)
+    assert {name: answer[name] for name in FIXED} == FIXED
+    assert answer["Content-Security-Policy"] == POLICY
+    assert answer["Cache-Control"] == "no-store"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["console.css", "console.js", "icons.svg", "mark.svg"])
+def test_static_files_carry_the_same_policy(name: str) -> None:
+    answer = Client().get(f"/static/palyra/{name}")
+    answer.close()
+    assert answer.status_code == 200
+    assert answer["Content-Security-Policy"] == POLICY
+    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_the_policy_allows_nothing_unsafe() -> None:
+    assert "unsafe" not in POLICY
+    assert all(value.endswith("=()") for value in FIXED["Permissions-Policy"].split(", "))
+
+
+def test_other_surfaces_keep_their_own_headers() -> None:
+    assert Client().get("/healthz")["Content-Security-Policy"] != POLICY
+    assert Client().get("/administrator").headers.get("Content-Security-Policy") != POLICY
