@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from kernel.canonical import MAX_SAFE_INTEGER, canonical
+from kernel.canonical import MAX_SAFE_INTEGER, canonical, parse as parse_json
 from kernel.clock import exact_time
+from kernel.errors import PalyraError
 from kernel.record import Actor
 
 VERSION = 1
@@ -71,8 +71,12 @@ def build(header: Header) -> bytes:
 
 def parse(envelope: bytes) -> dict[str, object]:
     """Return the fields of stored envelope bytes, or raise ValueError when they are not canonical."""
-    fields = json.loads(envelope)
-    if not isinstance(fields, dict) or fields.get("v") != VERSION or canonical(fields) != envelope:
+    try:
+        fields = parse_json(envelope)
+        is_canonical = canonical(fields) == envelope
+    except PalyraError as error:
+        raise ValueError("an envelope is canonical JSON") from error
+    if not isinstance(fields, dict) or fields.get("v") != VERSION or not is_canonical:
         raise ValueError("not an envelope of version 1")
     return fields
 

@@ -35,7 +35,9 @@ from vault.envelope import KEY_BYTES, aad, seal
 from vault.types import WrappedKey
 
 SYSTEM_SUBJECT = "system"
-SYSTEM_FAMILIES = frozenset({"policy", "journal", "membership", "workspace", "tool", "allowlist", "posture"})
+SYSTEM_FAMILIES = frozenset(
+    {"allowlist", "journal", "membership", "policy", "posture", "publisher", "system", "tool", "workspace"}
+)
 SALT_BYTES = 32
 
 

@@ -27,10 +27,18 @@ def open_data(event: JournalEvent) -> dict[str, Any]:
     if payload.key.wrapped_key is None:
         return {"_erased": True, "at": wire_time(payload.key.destroyed_at)}
     plain = _open(payload, bytes(payload.key.wrapped_key))
-    if envelope.parse(bytes(event.envelope))["data_digest"] != digest_bytes(plain):
+    if not _belongs(bytes(event.envelope), event, plain):
         raise IntegrityError
     data: dict[str, Any] = json.loads(plain)["data"]
     return data
+
+
+def _belongs(stored: bytes, event: JournalEvent, plain: bytes) -> bool:
+    try:
+        fields = envelope.parse(stored)
+    except ValueError:
+        return False
+    return fields.get("id") == event.id and fields.get("data_digest") == digest_bytes(plain)
 
 
 def _open(payload: JournalPayload, wrapped_key: bytes) -> bytes:
