@@ -133,8 +133,9 @@ class _Sweep:
         if isinstance(value, float) and not math.isfinite(value):
             self.count += 1
             return str(value)
-        if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
-            return _decimal(value)
+        if abs(value) > MAX_SAFE_INTEGER:
+            self.count += 1
+            return _decimal(int(value))
         return value
 
     def _container(self, value: object, depth: int) -> object:
