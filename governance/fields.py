@@ -29,7 +29,8 @@ class CanonicalJSONField(_Text):
         return value
 
     def get_prep_value(self, value: object) -> str | None:
-        return None if value is None else canonical(value).decode()
+        """None is NULL where the column may be NULL, and JSON's `null` where it may not."""
+        return None if value is None and self.null else canonical(value).decode()
 
     def value_to_string(self, obj: models.Model) -> str:
         return canonical(self.value_from_object(obj)).decode()

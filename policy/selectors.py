@@ -22,7 +22,7 @@ from policy.types import Code, EffectivePosture, PostureRow, ToolCapability, Too
 __all__ = ["check_input"]
 
 MAX_SKILL_INPUT_BYTES = 448 * 1024
-MAX_RESOURCE = 1200
+MAX_RESOURCE = 1100
 _SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
