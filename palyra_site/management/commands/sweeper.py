@@ -23,6 +23,7 @@ class Command(BaseCommand):
     """Expire requests, notice lost runs, refuse what waited too long, ring for what is queued."""
 
     help = "Run the sweeper until it is told to stop."
+    requires_system_checks = ()  # `check` reads the whole web side, which this command never needs
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--once", action="store_true", help="sweep one time and end")
