@@ -14,7 +14,10 @@ SELECT t.tgname, c.relname, pg_get_triggerdef(t.oid) FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND p.proname = 'palyra_append_only'
 """
-_SQLITE = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%append-only%'"
+_SQLITE = """
+SELECT name, tbl_name, sql FROM sqlite_master
+WHERE type = 'trigger' AND (sql LIKE '%append-only%' OR sql LIKE '%''immutable: %')
+"""
 
 
 @contextmanager

@@ -75,9 +75,8 @@ def test_every_shipped_rule_can_be_linked_to() -> None:
 
 
 def test_keywords_and_strings_are_told_apart() -> None:
-    pieces = dict(
-        (text, css) for css, text in lines('permit (principal) when { "forbid" == 1 }; // in')[0].pieces
-    )
+    (line,) = lines('permit (principal) when { "forbid" == 1 }; // in')
+    pieces = {text: css for css, text in line.pieces}
     assert pieces["permit"] == "tok-k"
     assert pieces["principal"] == "tok-n"
     assert pieces['"forbid"'] == "tok-s"

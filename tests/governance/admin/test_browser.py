@@ -1,0 +1,181 @@
+"""The console in Debian's Chromium, on the real server, with every page looked at in each size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import Browser, Page
+
+from governance.models import ToolCall
+from governance.selectors import CallView, view_of
+from identity.models import Workspace
+from identity.roles import WorkspaceRole
+from tests.cast import PASSWORD, enrol, make_user
+from tests.governance.admin.world import World, code_now, count_words, make_world, propose, write_file
+from tests.support_fixtures import StartProcess, chromium as chromium, web_process as web_process
+
+pytestmark = pytest.mark.browser
+
+ARTIFACTS = Path(settings.BASE_DIR) / "tests" / "artifacts"
+SIZES = ((1440, 900), (390, 844), (360, 740))
+SCHEMES = ("light", "dark")
+HOSTILE = "<img src=x onerror=alert(1)> \u202egpj.exe"
+WATCH = """
+document.addEventListener("securitypolicyviolation",
+  (event) => console.error("CSP " + event.violatedDirective + " " + event.blockedURI));
+"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+UNLABELLED = """
+[...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
+  .filter((field) => !field.labels.length && !field.getAttribute("aria-label")).map((field) => field.name)
+"""
+SMALL = """
+[...document.querySelectorAll("button, select, textarea, .button")]
+  .filter((one) => one.offsetParent && (one.offsetWidth < 24 || one.offsetHeight < 24))
+  .map((one) => one.outerHTML)
+"""
+
+
+@dataclass(slots=True)
+class Console:
+    """A running server with something in it, and a browser page that notes every complaint."""
+
+    url: str
+    world: World
+    waiting: CallView
+    refused: CallView
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self, page: Page) -> None:
+        page.add_init_script(WATCH)
+        page.on("pageerror", lambda error: self.complaints.append(f"{page.url} {error}"))
+        page.on("dialog", lambda dialog: self.complaints.append(f"{page.url} dialog {dialog.message}"))
+        page.on(
+            "console",
+            lambda said: (
+                self.complaints.append(f"{page.url} {said.text}")
+                if said.type in ("error", "warning")
+                else None
+            ),
+        )
+
+    def sign_in(self, page: Page, name: str) -> None:
+        page.goto(f"{self.url}/admin/")
+        page.fill("[name=username]", name)
+        page.fill("[name=password]", PASSWORD)
+        page.fill("[name=code]", code_now())
+        page.click("main button[type=submit]")
+        page.wait_for_url(f"{self.url}/admin/")
+
+
+@pytest.fixture
+def console(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, web_process: StartProcess, chromium: Browser
+) -> Iterator[Console]:
+    hashers = ["django.contrib.auth.hashers.ScryptPasswordHasher"]  # as the server has them
+    monkeypatch.setattr(settings, "PASSWORD_HASHERS", hashers)
+    world = make_world()
+    guardian = make_user("guardian", WorkspaceRole.OWNER, workspace=Workspace.objects.get(slug="instance"))
+    enrol(guardian)
+    waiting = write_file(world.agent, content="line\n" * 40 + HOSTILE)
+    refused = propose(world.agent, HOSTILE, {"text": "word " * 300, HOSTILE: [HOSTILE]}, purpose=HOSTILE)
+    count_words(world.kept)
+    console = Console(web_process().url, world, waiting, refused, chromium.new_page())
+    console.listen(console.page)
+    yield console
+    console.page.close()
+
+
+def state_of(view: CallView) -> str:
+    return view_of(ToolCall.objects.get(pk=view.call.pk)).state.value
+
+
+def test_somebody_signs_in_and_allows_one_call(console: Console) -> None:
+    page = console.page
+    console.sign_in(page, "approver")
+    page.click("text=demo-agent wants to run fs.write")
+    page.wait_for_selector("text=Record decision")
+    page.check("input[name=verdict][value=allow]")
+    page.click("text=Record decision")
+    page.wait_for_selector("text=Allowed. The call goes on")
+    assert state_of(console.waiting) == "queued"
+    assert console.complaints == []
+
+
+def test_the_same_works_without_javascript(console: Console, chromium: Browser) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    console.sign_in(page, "approver")
+    page.goto(f"{console.url}/admin/approvals/{console.waiting.call.approval_id}/")
+    page.check("input[name=verdict][value=deny]")
+    page.fill("textarea[name=comment]", "Not without a ticket.")
+    page.click("text=Record decision")
+    page.wait_for_selector("text=Denied. The call does not run.")
+    page.locator("summary", has_text="approver").click()
+    page.click("text=Sign out")
+    page.wait_for_selector("h1:has-text('Sign in')")
+    context.close()
+    assert state_of(console.waiting) == "denied"
+
+
+def test_a_decision_is_made_with_the_keyboard_alone(console: Console) -> None:
+    page = console.page
+    console.sign_in(page, "approver")
+    page.goto(f"{console.url}/admin/approvals/{console.waiting.call.approval_id}/")
+    page.focus("input[name=verdict][value=allow]")
+    page.keyboard.press("Space")
+    focused = "document.activeElement.name || document.activeElement.textContent.trim()"
+    order = []
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate(focused))
+    assert order == ["comment", "code", "Record decision"]
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Allowed. The call goes on")
+    assert state_of(console.waiting) == "queued"
+
+
+def test_every_page_fits_in_each_size_and_colour_without_a_complaint(console: Console) -> None:
+    console.page.goto(f"{console.url}/admin/login/")
+    _look_at(console, "login", "/admin/login/")
+    console.sign_in(console.page, "guardian")
+    for name, path in _pages(console).items():
+        _look_at(console, name, path)
+    assert console.complaints == []
+
+
+def _pages(console: Console) -> dict[str, str]:
+    waiting, refused = console.waiting.call, console.refused.call
+    lists = ("approvals", "calls", "runs", "tools", "policy", "journal", "agents", "executions")
+    return {
+        "home": "/admin/",
+        **{name: f"/admin/{name}/" for name in lists},
+        "approval": f"/admin/approvals/{waiting.approval_id}/",
+        "call-waiting": f"/admin/calls/{waiting.pk}/",
+        "call-denied": f"/admin/calls/{refused.pk}/",
+        "run": f"/admin/runs/{refused.run_id}/",
+    }
+
+
+def _look_at(console: Console, name: str, path: str) -> None:
+    page = console.page
+    ARTIFACTS.mkdir(exist_ok=True)
+    for scheme in SCHEMES:
+        for width, height in SIZES:
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # a literal in a tuple
+            page.set_viewport_size({"width": width, "height": height})
+            answer = page.goto(f"{console.url}{path}")
+            assert answer is not None
+            assert answer.status == 200, path
+            page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
+            assert page.evaluate(OVERFLOW) <= 0, f"{name} at {width}"
+            assert page.locator("h1").count() == 1, name
+            assert page.evaluate(UNLABELLED) == [], name
+            assert page.evaluate(SMALL) == [], name
