@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,30 +10,44 @@ from rest_framework.response import Response
 from governance import idempotency
 from governance.api.authentication import caller
 from governance.api.documents import document
+from governance.api.problems import members_of, problem
 from governance.idempotency import Replay, Ticket
 from kernel.clock import utc_now
 from kernel.errors import PalyraError
 
+_OF_ONE_REQUEST = ("request_id", "trace_id")
 Work = Callable[[Ticket | None], Response]
-Refresh = Callable[[Replay], dict[str, Any]]
+Refresh = Callable[[Replay], Response]
 
 
 def once(request: Request, *, route: str, work: Work, refresh: Refresh | None = None) -> Response:
-    """Run `work` once per key, or replay its answer, refreshed by `refresh`.
+    """Run `work` once per key, or replay its answer, built afresh by `refresh`.
 
     `work` passes the ticket to the pipeline, which stores the answer in its own transaction. A
     refusal is stored here; 401, 429 and 5xx are not, so that a repeat with a code, or later, may succeed.
+    The address is part of what a key stands for: one key never answers for two objects.
     """
     principal = caller(request)
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return work(None)
-    body = {"body": request.data, "query": _query(request)}
+    body = {"path": request.path, "body": request.data, "query": _query(request)}
     begun = idempotency.begin(principal_id=principal.id, route=route, key=key, body=body, now=utc_now())
     if isinstance(begun, Replay):
-        answer = refresh(begun) if refresh and begun.object_id else begun.body
-        return Response(answer, status=begun.status, headers={"Idempotency-Replayed": "true"})
+        return _replayed(request, begun, refresh)
     return _first(request, begun, work)
+
+
+def _replayed(request: Request, replay: Replay, refresh: Refresh | None) -> Response:
+    if replay.status >= 400:
+        stored = {name: value for name, value in replay.body.items() if name not in _OF_ONE_REQUEST}
+        answer = problem(request, replay.status, str(replay.body["code"]), extra=stored)
+    elif refresh is not None and replay.object_id is not None:
+        answer = refresh(replay)
+    else:
+        answer = Response(replay.body, status=replay.status)
+    answer["Idempotency-Replayed"] = "true"
+    return answer
 
 
 def _first(request: Request, ticket: Ticket, work: Work) -> Response:
@@ -44,8 +57,8 @@ def _first(request: Request, ticket: Ticket, work: Work) -> Response:
         if error.status >= 500 or error.status in (401, 429):
             idempotency.forget(ticket)
         else:
-            problem = document(error.status, error.code, error.detail, instance=request.path, request_id="")
-            idempotency.store(ticket, status=error.status, body=problem)
+            stored = document(error.status, error.code, error.detail, instance=request.path, request_id="")
+            idempotency.store(ticket, status=error.status, body=stored | members_of(error))
         raise
     except Exception:
         idempotency.forget(ticket)

@@ -15,8 +15,9 @@ from governance.api import schemas
 from governance.api.authentication import caller
 from governance.api.bodies import CancelBody, RunBody, ToolCallBody
 from governance.api.idempotent import once
+from governance.api.openapi import list_parameters
 from governance.api.paging import PAGE_PARAMETERS, page
-from governance.api.strict import read_body, read_integer, read_query
+from governance.api.strict import read_body, read_integer, read_query, read_texts
 from governance.api.waiting import wait_for_change
 from governance.api.wire import render_call, render_call_row, render_run
 from governance.call_state import OPEN_STATES, CallState
@@ -39,21 +40,29 @@ from kernel.clock import utc_now
 from kernel.errors import MalformedError
 from kernel.ids import require_id
 
-WAIT = OpenApiParameter("wait", int, description="Seconds to wait for an outcome, 0 to 60.")
 MAX_WAIT = 60
+WAIT = OpenApiParameter(
+    "wait",
+    {"type": "integer", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
+    description="Seconds to wait for an outcome.",
+)
 
 
 class Runs(APIView):
     permissions: ClassVar = {"GET": Permission.RUNS_READ, "POST": Permission.RUNS_CREATE}
 
-    @extend_schema(operation_id="runs_list", responses=schemas.RunList)
+    @extend_schema(
+        operation_id="runs_list",
+        parameters=list_parameters("agent", state=Run.STATES),
+        responses=schemas.RunList,
+    )
     def get(self, request: Request) -> Response:
         filters = read_query(request, PAGE_PARAMETERS | {"state", "agent"})
         rows = visible_runs(caller(request))
         if "state" in filters:
             rows = rows.filter(state__in=known_values(filters["state"], Run.STATES, "state"))
         if "agent" in filters:
-            rows = rows.filter(principal_id__in=filters["agent"])
+            rows = rows.filter(principal_id__in=read_texts(filters, "agent"))
         return page(request, rows, filters=filters, render=lambda found: [render_run(run) for run in found])
 
     @extend_schema(operation_id="runs_open", request=RunBody, responses={201: schemas.Run})
@@ -69,9 +78,9 @@ class Runs(APIView):
                 ticket=ticket,
                 render=render_run,
             )
-            return Response(render_run(run), status=201, headers={"Location": f"/api/v1/runs/{run.id}"})
+            return _opened(render_run(run))
 
-        return once(request, route="POST /runs", work=work)
+        return once(request, route="POST /runs", work=work, refresh=lambda replay: _opened(replay.body))
 
 
 class RunDetail(APIView):
@@ -108,7 +117,13 @@ class RunCancel(APIView):
 class ToolCalls(APIView):
     permissions: ClassVar = {"GET": Permission.CALLS_READ, "POST": Permission.TOOLS_PROPOSE}
 
-    @extend_schema(operation_id="tool_calls_list", responses=schemas.ToolCallList)
+    @extend_schema(
+        operation_id="tool_calls_list",
+        parameters=list_parameters(
+            "run", "tool", "agent", "reason_code", "idempotency_key", state=tuple(CallState)
+        ),
+        responses=schemas.ToolCallList,
+    )
     def get(self, request: Request) -> Response:
         known = PAGE_PARAMETERS | {"run", "state", "tool", "agent", "reason_code", "idempotency_key"}
         filters = read_query(request, known)
@@ -116,7 +131,7 @@ class ToolCalls(APIView):
         columns = {"run": "run_id", "tool": "tool_name", "agent": "principal_id"}
         for name in known - PAGE_PARAMETERS - {"state"}:
             if name in filters:
-                rows = rows.filter(**{f"{columns.get(name, name)}__in": filters[name]})
+                rows = rows.filter(**{f"{columns.get(name, name)}__in": read_texts(filters, name)})
         if "state" in filters:
             states = known_values(filters["state"], tuple(CallState), "state")
             rows = rows.filter(state_filter([CallState(state) for state in states]))
@@ -144,9 +159,13 @@ class ToolCalls(APIView):
                 ticket=ticket,
                 render=lambda made: _stored(made, caller(request)),
             )
-            return _answer_after(view, caller(request), seconds)
+            return _proposed_after(view.call.id, view.state, caller(request), seconds)
 
-        return once(request, route="POST /tool-calls", work=work, refresh=_fresh(caller(request)))
+        def again(replay: Replay) -> Response:
+            view = view_of(ToolCall.objects.get(id=replay.object_id))
+            return _proposed_after(view.call.id, view.state, caller(request), seconds)
+
+        return once(request, route="POST /tool-calls", work=work, refresh=again)
 
 
 class ToolCallDetail(APIView):
@@ -181,12 +200,16 @@ class ToolCallCancel(APIView):
                 reason=body.get("reason", ""),
                 now=utc_now(),
                 ticket=ticket,
-                render=lambda made: _stored(made, caller(request)),
+                render=lambda made: _cancelled(made, caller(request)),
             )
-            status = 202 if view.state in OPEN_STATES else 200
-            return Response(render_call(view, caller(request)), status=status)
+            status, answer = _cancelled(view, caller(request))
+            return Response(answer, status=status)
 
-        return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=_fresh(caller(request)))
+        def again(replay: Replay) -> Response:
+            view = view_of(ToolCall.objects.get(id=replay.object_id))
+            return Response(render_call(view, caller(request)), status=replay.status)
+
+        return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=again)
 
 
 class ToolCallAttestation(APIView):
@@ -201,23 +224,24 @@ class ToolCallAttestation(APIView):
 
 def _proposal(request: Request, body: Mapping[str, Any]) -> Proposal:
     traceparent = request.headers.get("traceparent", "")
+    parent = body.get("parent_call_id")
     return Proposal(
         run_id=require_id("run", body["run_id"]),
         tool=body["tool"],
         input=body["input"],
-        parent_call_id=body.get("parent_call_id"),
+        parent_call_id=require_id("call", parent) if parent is not None else None,
         idempotency_key=request.headers.get("Idempotency-Key"),
         traceparent=traceparent if operations.is_traceparent(traceparent) else None,
     )
 
 
-def _answer_after(view: CallView, principal: Principal, seconds: int) -> Response:
-    waited = wait_for_change(view.call.id, seconds=seconds, shown=view.state)
-    view = view_of(ToolCall.objects.get(id=view.call.id))
+def _proposed_after(call_id: str, shown: CallState, principal: Principal, seconds: int) -> Response:
+    waited = wait_for_change(call_id, seconds=seconds, shown=shown)
+    view = view_of(ToolCall.objects.get(id=call_id))
     headers = _not_waited(waited)
     if view.state not in OPEN_STATES:
         return Response(render_call(view, principal), status=201, headers=headers)
-    headers |= {"Location": f"/api/v1/tool-calls/{view.call.id}", "Retry-After": "2"}
+    headers |= {"Location": f"/api/v1/tool-calls/{call_id}", "Retry-After": "2"}
     return Response(render_call(view, principal), status=202, headers=headers)
 
 
@@ -230,11 +254,13 @@ def _stored(view: CallView, principal: Principal) -> tuple[int, dict[str, Any]]:
     return status, render_call(view, principal)
 
 
-def _fresh(principal: Principal) -> Any:
-    def refresh(replay: Replay) -> dict[str, Any]:
-        return render_call(require_call(principal, replay.object_id or ""), principal)
+def _cancelled(view: CallView, principal: Principal) -> tuple[int, dict[str, Any]]:
+    status = 202 if view.state in OPEN_STATES else 200
+    return status, render_call(view, principal)
 
-    return refresh
+
+def _opened(run: Mapping[str, Any]) -> Response:
+    return Response(run, status=201, headers={"Location": f"/api/v1/runs/{run['id']}"})
 
 
 def _rows(calls: list[ToolCall]) -> list[dict[str, Any]]:

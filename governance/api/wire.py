@@ -8,12 +8,12 @@ from django.conf import settings
 
 from approvals.eligibility import Eligibility
 from approvals.lifecycle import decision_of
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Review
 from approvals.services import ReviewOutcome
 from governance.catalog import ToolEntry
 from governance.models import Run
 from governance.selectors import CallView
-from identity.types import Principal
+from identity.types import Principal, PrincipalKind
 from kernel.canonical import canonical, digest_bytes
 from kernel.clock import wire_time
 from sandbox.models import Execution
@@ -197,15 +197,19 @@ def _budget(view: CallView) -> dict[str, Any] | None:
     }
 
 
-def render_approval(request: ApprovalRequest, eligibility: Eligibility) -> dict[str, Any]:
+def render_approval(
+    request: ApprovalRequest, eligibility: Eligibility, principal: Principal
+) -> dict[str, Any]:
     """Return a request as its readers see it; `context` was masked when it was stored."""
     reviews = list(request.reviews.all())
+    decision = decision_of(request.status, request.close_code)
     allowed = sum(review.verdict == "allow" for review in reviews)
     return {
         "id": request.id,
         "object": "approval",
         "state": request.status,
-        "decision": decision_of(request.status, request.close_code),
+        "decision": decision,
+        "decided_by": [_decider(review, principal) for review in reviews if review.verdict == decision],
         "version": request.version,
         "subject_type": request.subject_type,
         "subject_label": request.subject_label,
@@ -226,6 +230,11 @@ def render_approval(request: ApprovalRequest, eligibility: Eligibility) -> dict[
         "expires_at": wire_time(request.expires_at),
         "resolved_at": wire_time(request.resolved_at),
     }
+
+
+def _decider(review: Review, principal: Principal) -> str:
+    """People see who decided; an agent learns only that a person did."""
+    return review.reviewer_id if principal.kind is PrincipalKind.USER else "approver"
 
 
 def render_outcome(outcome: ReviewOutcome) -> dict[str, Any]:
