@@ -46,7 +46,7 @@ def test_a_call_is_proposed_decided_and_shown(host: Host) -> None:
         decide = ("approvals", "decide", request["id"], "--decision", "allow", "--scope", "once", "--yes")
         palyra(product, agent, *decide, exits=6)
         palyra(product, owner, *decide)
-        (call,) = [row for row in product.as_agent().get(f"/tool-calls?run={run}&tool=demo.wc")["data"]]
+        (call,) = product.as_agent().get(f"/tool-calls?run={run}&tool=demo.wc")["data"]
         assert product.as_agent().await_state(call["id"])["state"] == "succeeded"
         shown = json.loads(palyra(product, owner, "calls", "show", call["id"], "--json"))
         assert (shown["state"], shown["execution"]["exit_code"]) == ("succeeded", 0)
