@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.hosts import Host, founded, postgres_database
+from tests.e2e.hosts import KINDS, Host, founded, postgres_database
 from tests.e2e.installation import Installation, free_bind
-
-KINDS = (
-    pytest.param("sqlite, folder", id="sqlite-folder"),
-    pytest.param("sqlite, redis", id="sqlite-redis", marks=pytest.mark.redis),
-    pytest.param("postgres, redis", id="postgres-redis", marks=[pytest.mark.postgres, pytest.mark.redis]),
-)
 
 
 @pytest.fixture

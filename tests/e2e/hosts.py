@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+import pytest
 import redis
 from django.conf import settings
 from psycopg import sql
@@ -22,6 +23,14 @@ from tests.e2e.installation import Installation, free_bind
 
 STARTS = "SELECT count(*) FROM governance_journalevent WHERE type = 'execution.started' AND call_id = "
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+
+SQLITE_FOLDER = pytest.param("sqlite, folder", id="sqlite-folder")
+SQLITE_REDIS = pytest.param("sqlite, redis", id="sqlite-redis", marks=pytest.mark.redis)
+POSTGRES_REDIS = pytest.param(
+    "postgres, redis", id="postgres-redis", marks=[pytest.mark.postgres, pytest.mark.redis]
+)
+ALL_KINDS = (SQLITE_FOLDER, SQLITE_REDIS, POSTGRES_REDIS)
+KINDS = (SQLITE_FOLDER, POSTGRES_REDIS)
 
 
 @dataclass(frozen=True, slots=True)

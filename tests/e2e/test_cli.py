@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.hosts import Host
+from tests.e2e.hosts import SQLITE_FOLDER, Host
 from tests.e2e.installation import PATIENCE, Installation
 from tests.support_fixtures import ROOT
 
@@ -32,6 +32,7 @@ def palyra(product: Installation, token: str, *arguments: str, exits: int = 0) -
     return done.stdout
 
 
+@pytest.mark.parametrize("host", [SQLITE_FOLDER], indirect=True)
 def test_a_call_is_proposed_decided_and_shown(host: Host) -> None:
     product = host.installation
     agent, owner = product.credentials["agent_token"], product.credentials["owner_token"]

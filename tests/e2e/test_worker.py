@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.hosts import Host
+from tests.e2e.hosts import ALL_KINDS, POSTGRES_REDIS, Host
 from tests.e2e.installation import Caller, Values
 from tests.e2e.processes import tree_of
 from tests.support_servers import wait_until
@@ -24,6 +24,7 @@ def sleeping(agent: Caller, milliseconds: int) -> Values:
     return agent.await_state(call["id"], "running")
 
 
+@pytest.mark.parametrize("host", ALL_KINDS, indirect=True)
 def test_one_wake_up_empties_a_queue(host: Host) -> None:
     agent = host.installation.as_agent()
     with host.installation.worker():
@@ -98,17 +99,13 @@ def test_an_answer_survives_the_death_of_everybody_between_answer_and_run(host: 
         web.kill()
     with other.web(), other.worker():
         assert agent.await_state(waiting["id"])["state"] == "succeeded"
-        owner.post(
-            f"/approvals/{waiting['approval']['id']}/decision",
-            {"decision": "allow", "scope": "once"},
-            status=(409,),
-        )
+        owner.allow(waiting)  # the same answer again is the same answer, not a second run
+        assert agent.propose("echo", {"text": "after it"}, wait=30)["state"] == "succeeded"
     assert host.starts(waiting["id"]) == 1
 
 
+@pytest.mark.parametrize("host", [POSTGRES_REDIS], indirect=True)
 def test_a_database_that_drops_its_connections_does_not_lose_a_run(host: Host) -> None:
-    if not host.database_url:
-        pytest.skip("SQLite has no connections that could drop")
     agent = host.installation.as_agent()
     with host.installation.worker():
         call = sleeping(agent, 4_000)
