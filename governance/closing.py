@@ -14,6 +14,8 @@ from governance.journal.ledger import record
 from governance.models import ToolCall
 from governance.proposals import Claim, Found, Placement
 from governance.results import error_of, must_redact, output_digest, result_of
+from governance.runs.turns import hold_run, hold_run_of_execution
+from kernel.errors import ConflictError
 from kernel.record import Actor
 from sandbox import services as sandbox
 from sandbox.lifecycle import ExecutionState
@@ -100,6 +102,7 @@ def close_cancelled(call: ToolCall, execution: Execution, actor: Actor, now: dat
 
 def close_executed(claim: Claim, outcome: Outcome, actor: Actor, now: datetime) -> None:
     """Write what a run did: result, error, output digest, settled budget, attestation, events."""
+    hold_run(claim.call.run_id)
     call = ToolCall.objects.get(id=claim.call.id)
     call.result, call.error = result_of(outcome, redact=must_redact(call)), error_of(outcome)
     call.updated_at = now
@@ -119,6 +122,7 @@ def close_executed(claim: Claim, outcome: Outcome, actor: Actor, now: datetime) 
 
 def close_lost(execution_id: str, actor: Actor, now: datetime, *, proven_dead: bool = False) -> None:
     """Declare a run ambiguous whose worker is gone: charged, attested, never repeated."""
+    hold_run_of_execution(execution_id)
     execution = sandbox.mark_lost(
         execution_id=execution_id, proven_dead=proven_dead, actor=actor, now=now, record=record
     )
@@ -147,13 +151,25 @@ def _close_unrun(
 def _answer(
     call: ToolCall, effect: str, code: str, reason: str, gate_code: str, verdict: Verdict, now: datetime
 ) -> None:
-    """Write a person's answer, or its absence, into the decision and into gate 9's row."""
-    call.effect, call.reason_code, call.reason = effect, code, reason
-    call.gates = [
+    """Write a person's answer, or its absence, into the decision and into gate 9's row.
+
+    Raises ConflictError for a call that does not wait any more.
+    """
+    waiting = ToolCall.objects.filter(id=call.id, effect="require_approval", execution_id__isnull=True)
+    gates = [
         {**row, "verdict": verdict.value, "reason_code": gate_code} if row["gate"] == Gate.APPROVAL else row
         for row in call.gates
     ]
-    call.decided_at = call.updated_at = now
-    call.save(
-        update_fields=["effect", "reason_code", "reason", "gates", "grant_id", "decided_at", "updated_at"]
+    hit = waiting.update(
+        effect=effect,
+        reason_code=code,
+        reason=reason,
+        gates=gates,
+        grant_id=call.grant_id,
+        decided_at=now,
+        updated_at=now,
     )
+    if hit != 1:
+        raise ConflictError("state_changed", "The call does not wait any more.")
+    call.effect, call.reason_code, call.reason, call.gates = effect, code, reason, gates
+    call.decided_at = call.updated_at = now

@@ -20,6 +20,7 @@ from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs import lifecycle
+from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
 from governance.selectors import CallView, require_call, require_run, view_of
 from identity.credentials import verify_totp
 from identity.models import Agent, User
@@ -100,7 +101,7 @@ def cancel_run(
 ) -> Run:
     """Close a run and end everything of it that waits, is queued or runs. Repeating it changes nothing."""
     with transaction.atomic(durable=True):
-        run = require_run(principal, run_id)
+        run = hold_run(require_run(principal, run_id).id)
         _require_may_cancel(principal, run.principal_id, run.owner_id, run.workspace_id, now)
         if run.state == "open":
             _close_run(run, "cancelled", "requester_cancelled", principal.actor(), now)
@@ -128,6 +129,7 @@ def cancel_call(
     Raises ConflictError `state_changed` for a call that has ended.
     """
     with transaction.atomic(durable=True):
+        hold_run(require_call(principal, call_id).call.run_id)
         view = require_call(principal, call_id)
         call = view.call
         _require_may_cancel(principal, call.principal_id, call.owner_id, call.workspace_id, now)
@@ -143,6 +145,7 @@ def cancel_call(
 def cancel_request(*, request_id: str, principal: Principal, now: datetime) -> ApprovalRequest:
     """Withdraw a pending request and end the calls that wait on it."""
     with transaction.atomic(durable=True):
+        hold_run_of_request(request_id)
         request = approval_selectors.visible_to(principal, now).filter(id=request_id).first()
         if request is None:
             raise NotFoundError("not_found", "There is no such request.")
@@ -287,6 +290,7 @@ def _each(ids: tuple[str, ...], act: Callable[[str, Actor, datetime], None], now
 
 
 def _expire_one(request_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_request(request_id)
     approvals.expire_request(request_id=request_id, now=now, record=record)
     closing.close_waiting(request_id, actor, now)
 
@@ -299,6 +303,7 @@ def _answered_requests() -> tuple[str, ...]:
 
 
 def _apply_answer(request_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_request(request_id)
     closing.close_waiting(request_id, actor, now)
 
 
@@ -311,6 +316,7 @@ def _abandon_one(execution_id: str, actor: Actor, now: datetime) -> None:
 
 
 def _refuse_overdue(execution_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_execution(execution_id)
     call = ToolCall.objects.get(execution_id=execution_id)
     reason = "No worker took the call in time."
     row = GateRow(Gate.BACKEND, Verdict.DENY, QUEUE_TIMEOUT, reason, None, 0.0)
@@ -323,7 +329,7 @@ def _overdue_runs(now: datetime) -> tuple[str, ...]:
 
 
 def _expire_run(run_id: str, actor: Actor, now: datetime) -> None:
-    run = Run.objects.get(id=run_id)
+    run = hold_run(run_id)
     _close_run(run, "expired", "timeout", actor, now)
     for call in run.calls.order_by("id"):
         _stop(view_of(call), actor, now, close_code="run_closed")

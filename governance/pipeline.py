@@ -24,6 +24,7 @@ from governance.journal.ledger import record
 from governance.models import ToolCall
 from governance.proposals import Draft, Found, Proposal
 from governance.runner import Worker, execute
+from governance.runs.turns import hold_run, hold_run_of_request
 from governance.selectors import CallView, require_run, view_of
 from identity.roles import Permission
 from identity.types import Principal
@@ -120,6 +121,7 @@ def review(
     """
     try:
         with transaction.atomic(durable=True):
+            hold_run_of_request(request_id)
             outcome = approvals.record_review(
                 request_id=request_id, principal=principal, review=answer, now=now, record=record
             )
@@ -170,7 +172,7 @@ def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:
 
 
 def _draft(proposal: Proposal, principal: Principal, now: datetime) -> Draft:
-    run_row = require_run(principal, proposal.run_id)
+    run_row = hold_run(require_run(principal, proposal.run_id).id)
     if run_row.state != "open" or run_row.deadline_at <= now:
         raise ConflictError("run.closed", "The run is closed.")
     return Draft(call_id=new_id("call", now), proposal=proposal, principal=principal, run=run_row, now=now)

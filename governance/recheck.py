@@ -14,6 +14,7 @@ from governance.journal.ledger import record
 from governance.models import ToolCall
 from governance.proposals import Claim, Draft, Found, Proposal, Target
 from governance.runner import Worker
+from governance.runs.turns import hold_run_of_execution
 from identity.selectors import principal_live
 from identity.types import Principal
 from kernel.errors import ConflictError
@@ -31,6 +32,7 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
 
     Raises ConflictError when it is not queued any more: another worker has it, or it was cancelled.
     """
+    hold_run_of_execution(execution_id)
     execution = _queued(execution_id)
     call = ToolCall.objects.select_related("run").get(id=execution.call_id)
     log, found = GateLog(now), Found()

@@ -6,10 +6,12 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
+from django.test import TransactionTestCase
 from pytest_django.plugin import DjangoDbBlocker
 
 from governance import runner
 from kernel.clock import utc_now
+from palyra_site import broker
 from tests.governance.pipeline.world import World, found_world
 from tests.support_append_only import guards_lifted
 
@@ -49,7 +51,9 @@ def world(founded: World, db: None, monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture(scope="module")
 def committed_world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
     """As `world`, but other threads see it, and what a test leaves stays until the end of the module."""
-    with django_db_blocker.unblock():
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: None)
+        broker.make_folders()
         try:
             yield found_world(utc_now())
         finally:

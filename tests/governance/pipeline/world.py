@@ -55,7 +55,10 @@ HOST = Probe(executors=frozenset(Executor))
 ECHO = "echo"
 ASKED = "asked.note"
 LAUNCH = "asked.launch"
+SLEEP = "sleep"
 NOTE: dict[str, object] = {"text": "hello"}
+INPUTS: Mapping[str, object] = {ECHO: NOTE, ASKED: NOTE, LAUNCH: NOTE, SLEEP: {"duration_ms": 0}}
+"""Inputs that fit. `echo` just runs; `sleep` asks by its posture, `asked.note` by policy."""
 
 _TEXT: dict[str, object] = {
     "type": "object",
@@ -109,13 +112,14 @@ class World:
         now: datetime | None = None,
         **more: Any,
     ) -> CallView:
-        """Propose one call; `echo` of a text when nothing else is said."""
+        """Propose one call, with an input that fits when none is given."""
         who = principal or self.agent
         given = run or self.open_run(who)
-        proposal = Proposal(run_id=given.id, tool=tool, input=NOTE if arguments is None else arguments)
+        content = INPUTS.get(tool, NOTE) if arguments is None else arguments
+        proposal = Proposal(run_id=given.id, tool=tool, input=content)
         return pipeline.submit(proposal=proposal, principal=who, now=now or utc_now(), **more)
 
-    def ask(self, tool: str = ASKED, *, run: Run | None = None, now: datetime | None = None) -> CallView:
+    def ask(self, tool: str = SLEEP, *, run: Run | None = None, now: datetime | None = None) -> CallView:
         """Propose a call that waits for a person."""
         view = self.propose(tool, run=run, now=now)
         assert view.state == "awaiting_approval", view.call.gates
@@ -277,7 +281,7 @@ def found_world(now: datetime) -> World:
             add_tool(definition(name), workspace, minter.actor(), now)
         agent, token = add_agent("agent", agent_owner, workspace, minter, now)
         other, other_token = add_agent("other-agent", agent_owner, workspace, minter, now)
-    return World(
+    world = World(
         workspace=workspace,
         worker=Worker("test:1", boot_id(), BuiltinPool()),
         owner=owner,
@@ -288,6 +292,8 @@ def found_world(now: datetime) -> World:
         other_agent_token=other_token,
         **people,
     )
+    set_posture(world, SLEEP, "ask_each_time")
+    return world
 
 
 class BuiltinPool(RunnerPool):
