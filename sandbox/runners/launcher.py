@@ -11,7 +11,6 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import resource
@@ -34,8 +33,14 @@ ABOVE_ALL_TARGETS = 200
 MESSAGE_BYTES = 65_536
 MAX_FDS = 128
 SETUP_SECONDS = 10.0
+SETUP_POLL = 0.0002
+STATUS_BYTES = 8_192
+NO_NEW_PRIVILEGES = b"\nNoNewPrivs:\t1\n"
+NO_CAPABILITIES = b"\nCapEff:\t0000000000000000\n"
 TICK = 0.025
 SECCOMP_WINDOW = 0.05
+FILTER_POLL = 0.0005
+DEATH_POLL = 0.0005
 SURVIVOR_SECONDS = 5.0
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -80,13 +85,11 @@ def harden(parent: int) -> None:
         raise SystemExit("the worker is gone")
 
 
-def lift(fd: int) -> int:
-    """Move a descriptor out of the range of numbers that the sandbox is given."""
-    if fd >= ABOVE_ALL_TARGETS:
-        return fd
-    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ABOVE_ALL_TARGETS)
+def reserve_targets() -> None:
+    """Occupy the numbers that the sandbox is given, so that whatever is opened later lies above them."""
+    while (fd := os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)) < ABOVE_ALL_TARGETS:
+        pass
     os.close(fd)
-    return high
 
 
 class Control:
@@ -106,7 +109,7 @@ class Control:
             raise WorkerGoneError from error
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """Wait for one message; its descriptors are close-on-exec and above all targets."""
+        """Wait for one message; its descriptors are close-on-exec."""
         size = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
         data, ancillary, _, _ = self._socket.recvmsg(MESSAGE_BYTES, size, socket.MSG_CMSG_CLOEXEC)
         received = array.array("i")
@@ -115,7 +118,7 @@ class Control:
                 received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
         if not data:
             raise WorkerGoneError
-        return json.loads(data), [lift(fd) for fd in received]
+        return json.loads(data), received.tolist()
 
 
 class Task:
@@ -129,7 +132,7 @@ class Task:
         self.tool_fd: int | None = None
         self.main_pid: int | None = None
         self.main_fd = -1
-        self.main_dead = False
+        self.watched: list[int] = []
         self.usage = {"cpu_ms": 0, "max_rss": 0, "processes": 0, "memory": 0}
 
     def wait(self, fds: Iterable[int], deadline: float) -> bool:
@@ -178,17 +181,17 @@ class Task:
                 cpu = int((usage.ru_utime + usage.ru_stime) * 1000)
                 self.usage["cpu_ms"] = max(self.usage["cpu_ms"], cpu)
                 self.usage["max_rss"] = usage.ru_maxrss * 1024
-            if not pid:
+            if not pid and not self.await_death():
                 for child in procfs.children_of(os.getpid()):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
-                self.await_death()
         return False
 
-    def await_death(self) -> None:
-        """Wait a moment, at best until the main process is dead; its descriptor then stays readable."""
-        watched = [self.main_fd] if self.main_fd >= 0 and not self.main_dead else []
-        self.main_dead = bool(select.select(watched, [], [], 0.0005)[0]) or self.main_dead
+    def await_death(self) -> bool:
+        """Wait a moment for one more of the `watched` to die; its descriptor then stays readable."""
+        dead = select.select(self.watched, [], [], DEATH_POLL)[0]
+        self.watched = [fd for fd in self.watched if fd not in dead]
+        return bool(dead)
 
 
 class SandboxTask(Task):
@@ -197,13 +200,15 @@ class SandboxTask(Task):
     def __init__(self, control: Control, job: dict[str, Any], fds: list[int], host: dict[str, str]) -> None:
         super().__init__(control, job)
         *self.fds, argv = fds
-        with os.fdopen(argv, "rb") as file:
-            self.argv = file.read().decode().split("\0")[:-1]
+        self.argv = os.pread(argv, os.fstat(argv).st_size, 0).decode().split("\0")[:-1]
+        os.close(argv)
         self.host = host
-        self.status = self.block = -1
+        self.status = self.block = self.progress = -1
         self.documents = b""
         self.exit_code: int | None = None
         self.went = False
+        self.bwrap_fd = -1
+        self.privileges: dict[str, str] = {}
         self.enforcement: dict[str, object] = {}
 
     def run(self) -> None:
@@ -232,13 +237,13 @@ class SandboxTask(Task):
         )
 
     def spawn(self) -> None:
-        self.status, status_write = (lift(fd) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
-        block_read, self.block = (lift(fd) for fd in os.pipe2(os.O_CLOEXEC))
+        self.status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        block_read, self.block = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(status_write, True)
         wiring = [*zip(self.fds, self.job["targets"], strict=True)]
         wiring += [(status_write, STATUS_FD), (block_read, BLOCK_FD)]
         try:
-            self.bwrap = os.posix_spawn(
+            bwrap = os.posix_spawn(
                 self.job["bwrap"],
                 ["bwrap", "--args", str(self.job["args_fd"]), "--", *self.argv],
                 {},
@@ -246,6 +251,7 @@ class SandboxTask(Task):
                 setsigmask=[],
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT],
             )
+            self.bwrap_fd = os.pidfd_open(bwrap)
         except OSError as error:
             raise StepError("spawn", error.strerror or "unknown") from error
         finally:
@@ -263,6 +269,7 @@ class SandboxTask(Task):
                 self.main_pid = document.get("child-pid", self.main_pid)
         try:
             self.main_fd = os.pidfd_open(self.main_pid)
+            self.progress = os.open(f"/proc/{self.main_pid}/status", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise StepError("namespaces", "the sandbox died during its set-up") from error
 
@@ -270,12 +277,13 @@ class SandboxTask(Task):
         """Wait until bubblewrap has dropped everything; the next thing it does is wait for our byte."""
         while True:
             try:
-                status = procfs.status_of(self.main_pid or 0)
+                text = os.pread(self.progress, STATUS_BYTES, 0)
             except OSError as error:
                 raise StepError("mounts", "the sandbox died during its set-up") from error
-            if status.get("NoNewPrivs") == "1" and int(status.get("CapEff", "1"), 16) == 0:
+            if NO_NEW_PRIVILEGES in text and NO_CAPABILITIES in text:
+                self.privileges = procfs.fields_of(text)
                 return
-            if self.wait((self.main_fd,), time.monotonic() + 0.0002):
+            if self.wait((self.main_fd,), time.monotonic() + SETUP_POLL):
                 raise StepError("mounts", "bubblewrap could not build the sandbox")
             self.still_wanted("mounts", deadline)
 
@@ -296,11 +304,10 @@ class SandboxTask(Task):
             raise StepError("limits", f"{type(error).__name__}: {error}") from error
 
     def read_back(self, pid: int) -> dict[str, object]:
-        status = procfs.status_of(pid)
         own = procfs.namespaces_of(pid)
         limits = {number: resource.prlimit(pid, number) for number, _ in self.job["limits"]["rlimits"]}
         wrong = [f"the {name} namespace is the host's" for name in own if own[name] == self.host[name]]
-        wrong += procfs.privileges_in(status)
+        wrong += procfs.privileges_in(self.privileges)
         if not procfs.root_is_private(pid):
             wrong.append("the root is not a read-only tmpfs of its own")
         wrong += [
@@ -330,7 +337,7 @@ class SandboxTask(Task):
         tick = started + TICK
         seen = False
         while self.kill_at is None or time.monotonic() < self.kill_at:
-            pause = tick if seen else min(tick, time.monotonic() + 0.001)
+            pause = tick if seen else min(tick, time.monotonic() + FILTER_POLL)
             self.wait((self.status,), min(pause, self.kill_at or deadline))
             alive = self.read_status()
             self.take_exit()
@@ -406,11 +413,13 @@ class SandboxTask(Task):
 
     def end(self) -> bool:
         """Kill PID 1, hence its namespace, then bubblewrap, and reap all; return whether nothing lives."""
-        if self.main_fd >= 0:
+        self.watched = [fd for fd in (self.main_fd, self.bwrap_fd) if fd >= 0]
+        for fd in self.watched:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.main_fd, signal.SIGKILL)
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
         clean = self.reap()
-        for fd in (*self.fds, self.status, self.block, self.main_fd, self.tool_fd or -1):
+        ours = (self.status, self.block, self.progress, self.bwrap_fd, self.main_fd, self.tool_fd or -1)
+        for fd in (*self.fds, *ours):
             if fd >= 0:
                 os.close(fd)
         return clean
@@ -431,6 +440,7 @@ class FileTask(Task):
         for fd in (self.root, self.request, self.answer):
             os.close(fd)
         self.tool_fd = self.main_fd = os.pidfd_open(pid)
+        self.watched = [self.main_fd]
         deadline = time.monotonic() + self.job["wall_ms"] / 1000
         try:
             while not self.wait((self.tool_fd,), min(deadline, self.kill_at or deadline)):
@@ -466,6 +476,7 @@ def serve(control: Control) -> None:
 def main(control_fd: int, uid: int, parent: int) -> None:
     become(uid)
     harden(parent)
+    reserve_targets()
     control = Control(control_fd)
     control.send(op="ready", uid=os.geteuid())
     with contextlib.suppress(WorkerGoneError):

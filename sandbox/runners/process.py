@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import functools
 import math
 import os
 import platform
@@ -90,19 +92,21 @@ class BubblewrapRunner:
             launcher = stack.enter_context(self._borrow())
             started_at, started = utc_now(), time.monotonic()
             wall_ms = max(1, min(job.spec.wall_timeout_ms, int((deadline - started) * 1000)))
+            started_well = self._launch(launcher, wiring, job.spec, wall_ms)
+            # Everything from here to the first message happens while bubblewrap builds the sandbox.
+            wiring.hand_over()
             capture = Capture(job.spec.max_output_bytes)
-            cap = job.spec.max_output_bytes
             watch = Supervision(
                 launcher,
                 wiring.streams,
                 capture,
-                cap=cap,
+                cap=job.spec.max_output_bytes,
                 give_up=started + wall_ms / 1000 + PATIENCE_SECONDS,
                 cancel=cancel,
                 sink=sink,
             )
-            order = launch_order(job.spec, self._options.bwrap, wall_ms, wiring.targets)
-            ending = self._supervise(launcher, wiring, order, watch)
+            wanted = requested(job.spec)
+            ending = watch.run() if started_well else Ending()
         seen = ending.done["enforcement"] if ending.done else {}
         return outcome_of(
             Facts(
@@ -110,23 +114,20 @@ class BubblewrapRunner:
                 going=ending.going,
                 done=ending.done,
                 capture=capture,
-                enforcement=enforcement(job.spec, seen, prepared.executable, self._filters, self._probe),
+                enforcement=enforcement(wanted, seen, prepared.executable, self._filters, self._probe),
                 started_at=started_at,
                 finished_at=utc_now(),
                 wall_ms=int((time.monotonic() - started) * 1000),
             )
         )
 
-    def _supervise(
-        self, launcher: Launcher, wiring: Wiring, order: dict[str, object], watch: Supervision
-    ) -> Ending:
+    def _launch(self, launcher: Launcher, wiring: Wiring, spec: SandboxSpec, wall_ms: int) -> bool:
         try:
-            launcher.send(order, wiring.sources)
-            wiring.hand_over()
-            return watch.run()
+            launcher.send(launch_order(spec, self._options.bwrap, wall_ms, wiring.targets), wiring.sources)
         except LauncherDiedError:
             launcher.close()
-            return Ending()
+            return False
+        return True
 
 
 def prepare(job: SandboxJob, uid: int) -> Prepared:
@@ -185,22 +186,25 @@ class Wiring:
         owner: int,
     ) -> None:
         self._owner = owner
-        self._stack = stack.enter_context(ExitStack())
+        self._given_away: list[int] = []
+        stack.callback(self.hand_over)
         stdin_read, stdin_write = self._input(stdin, stack)
         stdout_read, stdout_write = self._output(stack)
         stderr_read, stderr_write = self._output(stack)
         self.streams = Streams(stdout_read, stderr_read, stdin_write, memoryview(stdin))
         stack.callback(self._close_stdin)
-        contents = [(ARGS_FD, _joined(plan.args)), (PROLOGUE_FD, filters.prologue), (RULES_FD, filters.rules)]
+        fixed = [(PROLOGUE_FD, filters.prologue), (RULES_FD, filters.rules), *plan.data]
         wiring = [(stdin_read, 0), (stdout_write, 1), (stderr_write, 2), *pins.wiring]
-        wiring += [(self._file(content), number) for number, content in (*contents, *plan.data)]
+        wiring.append((self._file(_joined(plan.args)), ARGS_FD))
+        wiring += [(self._given(_sealed(content)), number) for number, content in fixed]
         # The program's own arguments come last and are for the launcher, not for a descriptor inside.
         self.sources = [*(source for source, _ in wiring), self._file(_joined(plan.argv))]
         self.targets = [target for _, target in wiring]
 
     def hand_over(self) -> None:
         """Close what now belongs to the sandbox, so that its end is seen on the pipes."""
-        self._stack.close()
+        while self._given_away:
+            os.close(self._given_away.pop())
 
     def _close_stdin(self) -> None:
         if self.streams.stdin >= 0:
@@ -222,17 +226,34 @@ class Wiring:
 
     def _file(self, content: bytes) -> int:
         fd = self._given(os.memfd_create("palyra", os.MFD_CLOEXEC))
-        os.write(fd, content)
-        os.lseek(fd, 0, os.SEEK_SET)
+        if content:
+            # At an offset, so that bubblewrap starts to read at the beginning.
+            os.pwrite(fd, content, 0)
         return fd
 
     def _given(self, fd: int) -> int:
-        self._stack.callback(os.close, fd)
+        self._given_away.append(fd)
         return fd
 
 
+def _sealed(content: bytes) -> int:
+    """Return a new read-only descriptor, at its beginning, of a file that nobody can change."""
+    return os.open(f"/proc/self/fd/{_sealed_file(content)}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@functools.cache
+def _sealed_file(content: bytes) -> int:
+    fd = os.memfd_create("palyra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, content)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _NO_CHANGE)
+    return fd
+
+
+_NO_CHANGE = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+
 def _joined(arguments: tuple[str, ...]) -> bytes:
-    return b"".join(argument.encode() + b"\0" for argument in arguments)
+    return "\0".join((*arguments, "")).encode()
 
 
 def pin_workspace(path: str | None) -> int:
@@ -268,7 +289,20 @@ def _no_directory(cwd: str) -> SandboxRefusal:
 
 
 def host_layout() -> HostLayout:
-    """Return how this host's root looks now."""
+    """Return how this host's root looks now. Only a changed directory is looked through again."""
+    return _layout(*(_version(directory) for directory in ("/", "/etc", "/etc/ssl")))
+
+
+def _version(directory: str) -> tuple[int, ...]:
+    try:
+        facts = os.stat(directory)
+    except OSError:
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _layout(*_versions: tuple[int, ...]) -> HostLayout:
     links, directories = [], []
     for name in SYSTEM_DIRECTORIES:
         if os.path.islink(f"/{name}"):
@@ -325,18 +359,22 @@ _NOTHING = (
 )
 
 
+def requested(spec: SandboxSpec) -> dict[str, object]:
+    """Return what a run was asked to be held to."""
+    return {"tier": str(spec.tier), "egress": spec.egress_mode, "limits": spec.to_json()}
+
+
 def enforcement(
-    spec: SandboxSpec,
+    wanted: Mapping[str, object],
     seen: Mapping[str, object],
     executable: Executable,
     filters: Filters,
     probe: Probe | None,
 ) -> dict[str, object]:
     """Return what was asked and what was read back; what nobody saw is null, never "strict"."""
-    limits = spec.to_json()
     held = bool(seen)
     effective: dict[str, object] = {
-        "tier": str(spec.tier),
+        "tier": wanted["tier"],
         "executor": str(Executor.TIER_C_LINUX),
         **{name: seen.get(name) for name in _READ_BACK},
         "seccomp": filters.digest if held else None,
@@ -353,7 +391,7 @@ def enforcement(
         "executable": {"path": executable.path, "sha256": executable.digest},
     }
     return {
-        "requested": {"tier": str(spec.tier), "egress": spec.egress_mode, "limits": limits},
+        "requested": wanted,
         "effective": effective,
         "degraded": list(probe.degraded) if probe else [],
     }

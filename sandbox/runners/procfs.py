@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 NAMESPACES = ("user", "pid", "net", "ipc", "uts", "cgroup", "mnt")
+ROOT_MOUNT = re.compile(rb"^\d+ \d+ \S+ \S+ / (\S+) (?:\S+ )*?- (\S+) ", re.MULTILINE)
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -16,7 +18,14 @@ def lines_of(pid: int, name: str) -> list[str]:
 
 def status_of(pid: int) -> dict[str, str]:
     """The fields of `/proc/<pid>/status`; a process that is gone is an OSError."""
-    return dict(line.split(":\t", 1) for line in lines_of(pid, "status") if ":\t" in line)
+    with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+        return fields_of(file.read())
+
+
+def fields_of(status: bytes) -> dict[str, str]:
+    """The fields in the text of a `status` file."""
+    lines = status.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
 def namespaces_of(pid: int | str) -> dict[str, str]:
@@ -99,8 +108,6 @@ def privileges_in(status: dict[str, str]) -> list[str]:
 
 def root_is_private(pid: int) -> bool:
     """Tell whether a process has a read-only tmpfs as its root, as the plan builds it."""
-    roots = [line.split() for line in lines_of(pid, "mountinfo") if line.split()[4] == "/"]
-    if not roots:
-        return False
-    last = roots[-1]
-    return "ro" in last[5].split(",") and last[last.index("-") + 1] == "tmpfs"
+    with open(f"/proc/{pid}/mountinfo", "rb", buffering=0) as file:
+        roots = ROOT_MOUNT.findall(file.read())
+    return bool(roots) and b"ro" in roots[-1][0].split(b",") and roots[-1][1] == b"tmpfs"
