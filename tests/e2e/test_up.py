@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.installation import Installation, Session, starting
 from tests.e2e.processes import Process, naming, tree_of
+from tests.support_fixtures import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.sandbox]
 
@@ -148,3 +149,16 @@ def test_an_early_ctrl_c_ends_quietly(installation: Installation) -> None:
         assert session.ctrl_c() == 0
         nothing_is_left(before, installation)
         assert "Traceback" not in session.output
+
+
+def test_make_run_is_the_same_and_ctrl_c_reaches_all_of_it(installation: Installation) -> None:
+    mark = ROOT / ".venv" / "palyra-venv"
+    if not mark.exists() or mark.read_text() != str(ROOT / ".venv"):
+        pytest.skip("these tests do not run in the environment that make prepares")
+    with starting(installation, command=["make", "--no-print-directory", "run"]) as session:
+        session.await_text(LAST_LINE)
+        before = tree_of(session.process.pid)
+        assert session.ctrl_c() in (0, -signal.SIGINT, 2, 130), "make reports the signal in its own way"
+        nothing_is_left(before, installation)
+        assert "Traceback" not in session.output
+        assert "palyra: stopped" in session.output
