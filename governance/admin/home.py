@@ -14,7 +14,7 @@ from governance.admin.access import Visit
 from governance.admin.charts import Series, StackedBars, stacked_bars, swatch, thin_bar
 from governance.admin.health import journal_state, tiers, workers
 from governance.admin.inbox import MOST_PENDING, InboxItem, items, pending
-from governance.admin.layout import show
+from governance.admin.layout import MOST_COUNTED, show
 from governance.admin.pages import page
 from governance.admin.paging import first_id
 from governance.admin.start import checklist
@@ -43,6 +43,14 @@ class Waiting:
         return min((item.request.requested_at for item in self.mine), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """How many calls have an unknown outcome, and the newest of them."""
+
+    count: str
+    ids: tuple[str, ...]
+
+
 @page(None)
 def index(visit: Visit) -> HttpResponse:
     """Show the home page; each part appears only for who may read it."""
@@ -54,7 +62,7 @@ def index(visit: Visit) -> HttpResponse:
         {
             "title": "Home",
             "waiting": waiting(visit) if visit.holds(Permission.APPROVALS_READ) else None,
-            "ambiguous": _ambiguous(visit) if calls else None,
+            "ambiguous": ambiguous(visit) if calls else None,
             "chart": chart,
             "drawing": stacked_bars(chart) if chart else None,
             "legend": [(swatch(one), one.name, sum(one.values)) for one in chart.series] if chart else (),
@@ -77,9 +85,12 @@ def waiting(visit: Visit) -> Waiting:
     return Waiting(mine, by_risk, len(found) - len(mine))
 
 
-def _ambiguous(visit: Visit) -> list[str]:
-    rows = visible_calls(visit.principal).filter(state_filter([CallState.AMBIGUOUS]))
-    return list(rows.order_by("-pk").values_list("pk", flat=True)[:MOST_SHOWN])
+def ambiguous(visit: Visit) -> Ambiguous:
+    """Return the newest calls whose outcome nobody knows, counted up to a bound."""
+    rows = visible_calls(visit.principal).filter(state_filter([CallState.AMBIGUOUS])).order_by("-pk")
+    ids = tuple(rows.values_list("pk", flat=True)[: MOST_COUNTED + 1])
+    count = f"{MOST_COUNTED}+" if len(ids) > MOST_COUNTED else str(len(ids))
+    return Ambiguous(count, ids[:MOST_SHOWN])
 
 
 def decisions(visit: Visit) -> StackedBars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 
 from governance.admin.access import Visit
@@ -11,7 +12,7 @@ from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page, text_filter
 from governance.admin.words import event_words
 from governance.journal.models import JournalEvent
-from governance.selectors import visible_calls
+from governance.selectors import visible_calls, visible_runs
 from identity.roles import Permission
 from sandbox.lifecycle import ExecutionState
 from sandbox.models import Execution
@@ -24,9 +25,11 @@ def journal(visit: Visit) -> HttpResponse:
     """List events by their public columns, newest first; payloads stay closed."""
     filters = {name: text_filter(visit, name) for name in ("type", "actor", "subject", "run")}
     columns = {"type": "type", "actor": "actor", "subject": "subject", "run": "run_id"}
-    rows = JournalEvent.objects.filter(
-        **{columns[name]: value for name, value in filters.items() if value}
-    ).defer("envelope")
+    rows = (
+        _events(visit)
+        .filter(**{columns[name]: value for name, value in filters.items() if value})
+        .defer("envelope")
+    )
     found = list_page(visit, rows, prefix="evt", filters=filters)
     names = names_of(one for row in found.rows for one in (row.actor, row.subject))
     events = [(row, event_words(row.type), names.get(row.actor, row.actor)) for row in found.rows]
@@ -35,6 +38,14 @@ def journal(visit: Visit) -> HttpResponse:
         "console/journal.html",
         {"title": "Journal", "found": found, "events": events, "names": names, "filters": filters},
     )
+
+
+def _events(visit: Visit) -> QuerySet[JournalEvent]:
+    """Everything for who reads the whole instance; else what belongs to no run or to a visible one."""
+    if visit.reach is None:
+        return JournalEvent.objects.all()
+    own = Q(run_id__in=visible_runs(visit.principal).values("pk"))
+    return JournalEvent.objects.filter(own | Q(run_id__isnull=True))
 
 
 @page(Permission.CALLS_READ)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.db import transaction
+from django.test import override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.governance.admin.world import World, make_world
@@ -15,8 +16,7 @@ from tests.governance.admin.world import World, make_world
 def fast_and_quiet() -> Iterator[None]:
     """Cheap passwords, since their cost is not the matter here, and the directory of static files."""
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"])
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
 

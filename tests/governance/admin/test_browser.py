@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.test import override_settings
 from playwright.sync_api import Browser, Page
 
 from governance.models import ToolCall
@@ -74,14 +75,12 @@ class Console:
 
 
 @pytest.fixture
-def console(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch, web_process: StartProcess, chromium: Browser
-) -> Iterator[Console]:
+def console(transactional_db: None, web_process: StartProcess, chromium: Browser) -> Iterator[Console]:
     hashers = ["django.contrib.auth.hashers.ScryptPasswordHasher"]  # as the server has them
-    monkeypatch.setattr(settings, "PASSWORD_HASHERS", hashers)
-    world = make_world()
-    guardian = make_user("guardian", WorkspaceRole.OWNER, workspace=Workspace.objects.get(slug="instance"))
-    enrol(guardian)
+    with override_settings(PASSWORD_HASHERS=hashers):
+        world = make_world()
+        instance = Workspace.objects.get(slug="instance")
+        enrol(make_user("guardian", WorkspaceRole.OWNER, workspace=instance))
     waiting = write_file(world.agent, content="line\n" * 40 + HOSTILE)
     refused = propose(world.agent, HOSTILE, {"text": "word " * 300, HOSTILE: [HOSTILE]}, purpose=HOSTILE)
     count_words(world.kept)
@@ -140,6 +139,22 @@ def test_a_decision_is_made_with_the_keyboard_alone(console: Console) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Allowed. The call goes on")
     assert state_of(console.waiting) == "queued"
+
+
+def test_a_new_request_is_announced_without_moving_the_list(console: Console) -> None:
+    page = console.page
+    page.clock.install()
+    console.sign_in(page, "approver")
+    page.goto(f"{console.url}/admin/approvals/")
+    rows = page.locator("tbody tr").count()
+    write_file(console.world.agent, path="notes/new.md")
+    page.clock.fast_forward(11_000)
+    page.wait_for_selector("text=The list changed.")
+    assert page.locator("tbody tr").count() == rows
+    page.click("text=Show the new one")
+    page.wait_for_selector("text=file:notes/new.md")
+    assert page.locator("tbody tr").count() == rows + 1
+    assert console.complaints == []
 
 
 def test_every_page_fits_in_each_size_and_colour_without_a_complaint(console: Console) -> None:

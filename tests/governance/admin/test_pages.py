@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from governance.admin.site import PAGES, site
+from governance.models import Run
 from identity.models import Agent
 from identity.roles import MATRIX, Permission, WorkspaceRole
 from tests.governance.admin.world import World, count_words, propose, sign_in, write_file
@@ -325,6 +326,14 @@ def test_the_policy_page_can_be_linked_to_by_rule(world: World) -> None:
     assert links
     html = client.get("/admin/policy/").content.decode()
     assert all(f'id="policy-{rule}"' in html for rule in links)
+
+
+def test_the_journal_of_another_workspace_stays_closed_to_its_readers(world: World) -> None:
+    elsewhere = propose(world.agent, "no.such.tool", {}).call
+    Run.objects.filter(pk=elsewhere.run_id).update(workspace_id="wsp_elsewhere")
+    path = f"/admin/journal/?run={elsewhere.run_id}"
+    assert elsewhere.run_id in sign_in(world.owner).get(path).content.decode().partition("<table")[2]
+    assert "<table" not in sign_in(world.auditor).get(path).content.decode()
 
 
 def test_a_database_that_is_down_gives_a_calm_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
