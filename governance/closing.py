@@ -6,7 +6,7 @@ from datetime import datetime
 
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
-from governance.budgets.calls import release_call, settle_call
+from governance.budgets.calls import is_held, release_call, settle_call
 from governance.calls import queue_call, record_decision
 from governance.evidence import attest
 from governance.gates import Gate, GateRow, Verdict
@@ -144,7 +144,8 @@ def _close_unrun(
     call.error = {"kind": "Refused", "message": reason, "detail": {"code": code}}
     call.updated_at = now
     call.save(update_fields=["error", "updated_at"])
-    release_call(call_id=call.id, actor=actor, now=now, record=record)
+    if is_held(call.id):
+        release_call(call_id=call.id, actor=actor, now=now, record=record)
     attest(call, execution, stage=stage, outcome=execution.state, actor=actor, now=now)
 
 

@@ -8,6 +8,7 @@ from approvals import selectors as approval_selectors, services as approvals
 from approvals.scopes import unusable_because
 from approvals.selectors import ApprovalClaim
 from governance import checks, closing
+from governance.budgets.calls import is_held
 from governance.calls import action_digest_of
 from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
 from governance.journal.ledger import record
@@ -17,6 +18,7 @@ from governance.runner import Worker
 from governance.runs.turns import hold_run_of_execution
 from identity.selectors import principal_live
 from identity.types import Principal
+from kernel.canonical import digest
 from kernel.errors import ConflictError
 from policy.types import ApprovalFacts, PolicyDecision
 from sandbox import services as sandbox
@@ -74,6 +76,7 @@ def look_again(
     found.posture = log.take(Gate.POSTURE, lambda: checks.posture(draft, target))
     log.take(Gate.BACKEND, lambda: _same_backend(execution, worker))
     log.take(Gate.POLICY, lambda: _still_permitted(draft, target, found, approval))
+    log.take(Gate.BUDGET, lambda: _still_held(call))
     log.take(Gate.APPROVAL, lambda: _grant_usable(call, found, approval, now))
     return target
 
@@ -117,7 +120,8 @@ def _same_target(
     bound = {fresh, call.action_digest, execution.action_digest}
     if approval is not None:
         bound.add(approval.request.action_digest)
-    if len(bound) != 1:
+    specs = {digest(call.spec), digest(execution.spec), execution.spec_digest}
+    if len(bound) != 1 or len(specs) != 1:
         return denied("approval.digest_mismatch", "The action is not the one that was decided about.")
     return finding
 
@@ -139,6 +143,12 @@ def _still_permitted(
         code = "approval.policy_changed" if approval else "policy.changed"
         return denied(code, "Policy asks for more than was approved.")
     return finding
+
+
+def _still_held(call: ToolCall) -> Finding[bool]:
+    if not is_held(call.id):
+        return denied("budget.exceeded", "The call no longer stands against its run's allowance.")
+    return passed(True, "budget.reserved")
 
 
 def approval_facts(approval: ApprovalClaim | None) -> ApprovalFacts | None:

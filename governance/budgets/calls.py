@@ -42,6 +42,11 @@ def reserve_call(*, run: Run, call_id: str, actor: Actor, now: datetime, record:
     return reservation.id
 
 
+def is_held(call_id: str) -> bool:
+    """Tell whether the call still stands against its run's allowance."""
+    return Reservation.objects.filter(call_id=call_id, state="held").exists()
+
+
 def settle_call(*, call_id: str, actor: Actor, now: datetime, record: Record) -> None:
     """Count the held call as used. Raises ConflictError when it was settled or released before."""
     _end(call_id=call_id, target="settled", actor=actor, now=now, record=record)

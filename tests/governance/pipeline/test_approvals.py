@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from approvals.models import Grant, GrantUse, Review
-from governance import authority, operations
+from governance import operations
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
@@ -20,6 +20,7 @@ from identity.roles import Permission, WorkspaceRole
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError, ConflictError, InvalidError, NotFoundError, RefusedError
+from policy import services as policy
 from policy.types import NO_SET, Effect, PolicyDecision, PolicyExplanation
 from sandbox.models import Execution
 from tests.governance.pipeline.world import (
@@ -220,7 +221,7 @@ def test_policy_has_its_word_on_the_answer_too(world: World, monkeypatch: pytest
     no = PolicyDecision(
         Effect.DENY, "policy.no_permit", "no", (), PolicyExplanation(True, "no", policy_set=NO_SET)
     )
-    monkeypatch.setattr(authority.policy, "permit_governance", lambda **_: no)
+    monkeypatch.setattr(policy, "permit_governance", lambda **_: no)
     with pytest.raises(RefusedError):
         world.answer(view)
     assert again(view).state == "awaiting_approval"

@@ -21,8 +21,6 @@ from identity.models import Membership
 from identity.roles import Permission
 from kernel.clock import utc_now
 from kernel.errors import ConflictError, NotFoundError
-from policy import services as policy
-from policy.types import AllowlistKind
 from sandbox.models import Execution, SandboxProbe
 from sandbox.selection import Finding, Probe
 from sandbox.skills.models import SkillBlob, SkillVersion
@@ -31,6 +29,7 @@ from tests.governance.pipeline.world import (
     ASKED,
     ECHO,
     World,
+    allow_principal,
     announce,
     attested,
     calls_used,
@@ -277,15 +276,3 @@ def test_another_agents_run_does_not_exist(world: World) -> None:
         world.propose(run=run, principal=world.other_agent)
     assert refused.value.code == "run_not_found"
     assert not ToolCall.objects.exists()
-
-
-def allow_principal(world: World, agent_id: str) -> None:
-    with transaction.atomic():
-        policy.allowlist(
-            workspace_id=world.workspace.pk,
-            kind=AllowlistKind.PRINCIPAL,
-            value=agent_id,
-            actor=owner_actor(world),
-            now=utc_now(),
-            record=record,
-        )

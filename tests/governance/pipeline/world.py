@@ -250,6 +250,18 @@ def take_off_the_allowlist(world: World, tool: str) -> None:
         )
 
 
+def allow_principal(world: World, agent_id: str) -> None:
+    with transaction.atomic():
+        policy.allowlist(
+            workspace_id=world.workspace.pk,
+            kind=AllowlistKind.PRINCIPAL,
+            value=agent_id,
+            actor=owner_actor(world),
+            now=utc_now(),
+            record=record,
+        )
+
+
 def announce(probe: Probe, *, now: datetime | None = None) -> None:
     operations.announce_worker(host="test", boot="test", probe=probe, now=now or utc_now())
 
