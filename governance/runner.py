@@ -102,15 +102,17 @@ def job_of(claim: Claim) -> SandboxJob | WasmJob:
     if target.skill is not None:
         return _skill_job(claim, target.skill)
     root = sandbox_selectors.root_for_agent(claim.call.principal_id)
-    return SandboxJob(
+    job = SandboxJob(
         execution_id=claim.claimed.execution_id,
         kind=_kind(claim),
         spec=claim.spec,
         tool_name=target.name,
         input=target.input,
         argv=argv_of(target),
-        workspace=root.path if root else None,
     )
+    if root is None:
+        return job
+    return replace(job, workspace=root.path, quota_bytes=root.quota_bytes, quota_files=root.quota_files)
 
 
 def _skill_job(claim: Claim, skill: SkillTool) -> WasmJob:

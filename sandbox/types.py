@@ -81,7 +81,8 @@ class SandboxJob:
 
     `input` already passed the tool's JSON Schema. `argv` is the expanded template of a custom tool and
     None for `process.run`. `workspace` is the absolute real path of the workspace root or None.
-    `module` is the WebAssembly code of a skill.
+    `module` is the WebAssembly code of a skill. The two quotas bound what a writable workspace may hold
+    in all: allocated bytes, and files and directories.
     """
 
     execution_id: str
@@ -92,6 +93,8 @@ class SandboxJob:
     argv: tuple[str, ...] | None = None
     workspace: str | None = None
     module: bytes | None = None
+    quota_bytes: int = 1024**3
+    quota_files: int = 50_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from kernel.clock import utc_now
 from sandbox.argv import check_argv, outside_path, read_request
@@ -37,6 +38,7 @@ from sandbox.runners.covers import Covers
 from sandbox.runners.executables import SEARCH_PATH, Executable, find_executable
 from sandbox.runners.link import Launcher, LauncherDiedError, RunnerOptions
 from sandbox.runners.pump import Capture
+from sandbox.runners.room import Room
 from sandbox.runners.seccomp import Filters
 from sandbox.runners.supervise import GRACE_MS, Ending, Streams, Supervision
 from sandbox.runners.verdict import Facts, outcome_of
@@ -104,15 +106,17 @@ class BubblewrapRunner:
                 give_up=started + wall_ms / 1000 + PATIENCE_SECONDS,
                 cancel=cancel,
                 sink=sink,
+                room=pins.room,
             )
             wanted = requested(job.spec)
             ending = watch.run() if started_well else Ending()
+            overfull = pins.room is not None and pins.room.exceeded()
         seen = ending.done["enforcement"] if ending.done else {}
         return outcome_of(
             Facts(
                 job=job,
                 going=ending.going,
-                done=ending.done,
+                done=_with_reason(ending.done, "workspace") if overfull else ending.done,
                 capture=capture,
                 enforcement=enforcement(wanted, seen, prepared.executable, self._filters, self._probe),
                 started_at=started_at,
@@ -151,6 +155,11 @@ def prepare(job: SandboxJob, uid: int) -> Prepared:
     return Prepared(Command(argv=(executable.path, *args), env=environment, cwd=cwd), executable, stdin)
 
 
+def _with_reason(done: dict[str, Any] | None, reason: str) -> dict[str, Any] | None:
+    """Give a run that ended by itself a reason to have failed; the first reason stays."""
+    return {**done, "reason": done["reason"] or reason} if done else None
+
+
 class Pins:
     """The workspace and its protected paths as descriptors; both live as long as the stack."""
 
@@ -158,6 +167,7 @@ class Pins:
         self.covers: tuple[Cover, ...] = ()
         self.wiring: list[tuple[int, int]] = []
         self.next_fd = FIRST_DATA_FD
+        self.room: Room | None = None
         if job.spec.workspace_mode == "scratch":
             if cwd:
                 raise _no_directory(cwd)
@@ -165,6 +175,9 @@ class Pins:
         root = pin_workspace(job.workspace)
         stack.callback(os.close, root)
         _check_cwd(root, cwd)
+        if job.spec.workspace_mode == "bind_rw":
+            self.room = Room(root, job.quota_bytes, job.quota_files)
+            _check_room(self.room)
         found = Covers(root, FIRST_DATA_FD)
         stack.callback(found.close)
         self.covers = tuple(found.items)
@@ -280,6 +293,16 @@ def _check_cwd(root: int, cwd: str) -> None:
                 ErrorKind.WORKSPACE_SCOPE_DENIED, "sandbox.symlink_in_path", "A symlink is in cwd."
             ) from error
         raise _no_directory(cwd) from error
+
+
+def _check_room(room: Room) -> None:
+    if room.exceeded():
+        raise SandboxRefusal(
+            ErrorKind.QUOTA_EXCEEDED,
+            "sandbox.quota_workspace",
+            "The workspace holds more than allowed.",
+            {"resource": "workspace"},
+        )
 
 
 def _no_directory(cwd: str) -> SandboxRefusal:

@@ -1,4 +1,4 @@
-"""One selector loop per run: the tool's three pipes, the launcher's messages, cancel and the output quota."""
+"""One selector loop per run: the tool's three pipes, the launcher's messages, cancel and two quotas."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from sandbox.runners.base import CancelToken, OutputSink
 from sandbox.runners.link import Launcher, LauncherDiedError
 from sandbox.runners.pump import Capture
+from sandbox.runners.room import Room
 
 CHUNK = 65_536
 GRACE_MS = 250
@@ -51,6 +52,7 @@ class Supervision:
         give_up: float,
         cancel: CancelToken,
         sink: OutputSink,
+        room: Room | None = None,
     ) -> None:
         self._launcher = launcher
         self._streams = streams
@@ -59,6 +61,7 @@ class Supervision:
         self._give_up = give_up
         self._cancel = cancel
         self._sink = sink
+        self._room = room
         self._ordered = False
         self._selector = selectors.DefaultSelector()
         both = {streams.stdout: "stdout", streams.stderr: "stderr"}
@@ -110,6 +113,8 @@ class Supervision:
             self._kill("cancel", GRACE_MS)
         elif self._capture.total > FLOOD_FACTOR * self._cap:
             self._kill("output", 0)
+        elif self._room is not None and self._room.exceeded_by_now():
+            self._kill("workspace", 0)
 
     def _kill(self, reason: str, grace_ms: int) -> None:
         self._ordered = True

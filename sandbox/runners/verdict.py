@@ -16,6 +16,7 @@ _QUOTA_TEXT = {
     "memory": "The tool used more memory than allowed.",
     "cpu": "The tool used more processor time than allowed.",
     "output": "The tool wrote more than eight times the output limit.",
+    "workspace": "The workspace holds more than allowed.",
     "file_size": "The tool wrote a file larger than allowed.",
 }
 _NEARLY = 7 / 8
@@ -179,7 +180,7 @@ def _never_executed(facts: Facts) -> _Verdict:
 def _quota(
     spec: SandboxSpec, done: Mapping[str, Any], exit_code: int | None, number: int | None
 ) -> str | None:
-    if done["reason"] in ("memory", "cpu", "output"):
+    if done["reason"] in ("memory", "cpu", "output", "workspace"):
         return str(done["reason"])
     if number == signal.SIGXFSZ:
         return "file_size"
