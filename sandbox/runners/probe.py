@@ -51,11 +51,12 @@ def probe(options: RunnerOptions, borrow: Borrow) -> Probe:
             findings=(Finding("error", "unsupported_platform", text, "Run the worker on Linux."),),
         )
     executors.add(Executor.BUILTIN_FS)
-    if importlib.util.find_spec("wasmtime") is not None:
-        executors.add(Executor.TIER_A)
     finding = _bwrap_finding(options) or _trial(options, borrow)
     if finding is None:
         executors.add(Executor.TIER_C_LINUX)
+    # A skill's child is confined by bubblewrap too: without it nothing could run one.
+    if finding is None and importlib.util.find_spec("wasmtime") is not None:
+        executors.add(Executor.TIER_A)
     version, digest = _identity(options.bwrap)
     return Probe(
         executors=frozenset(executors),

@@ -46,7 +46,7 @@ class Installation:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PALYRA_")}
         places = {"PALYRA_HOME": str(self.home), "PALYRA_BIND": self.bind}
-        if os.geteuid() == 0 and not self.prefix:
+        if os.geteuid() == 0:
             places["PALYRA_WORKSPACES_DIR"] = str(self.base / "workspaces")
             places["PALYRA_SANDBOX_DIR"] = str(self.base / "sandbox")
         return kept | places | self.settings | {"PYTHONUNBUFFERED": "1"}
