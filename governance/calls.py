@@ -100,7 +100,7 @@ def action_digest_of(principal: Principal, target: Target) -> str:
 
 def _row(draft: Draft, gates: GateLog, found: Found, denial: GateRow | None) -> ToolCall:
     """Everything about the call, whether it was allowed or how far it came."""
-    effect, code, reason = _verdict(found, gates, denial)
+    effect, code, reason = verdict_of(found, gates, denial)
     target = found.target or _unresolved(draft.proposal)
     return ToolCall(
         id=draft.call_id,
@@ -139,7 +139,8 @@ def _row(draft: Draft, gates: GateLog, found: Found, denial: GateRow | None) -> 
     )
 
 
-def _verdict(found: Found, gates: GateLog, denial: GateRow | None) -> tuple[str, str, str]:
+def verdict_of(found: Found, gates: GateLog, denial: GateRow | None) -> tuple[str, str, str]:
+    """Return effect, reason code and reason of what the gates said."""
     if denial is not None:
         return "deny", denial.reason_code, denial.reason
     if found.answer.approval_id is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from approvals.models import ApprovalRequest
 from approvals.types import ApprovalObligation, NewRequest
 from governance.admin.visible import visible
-from governance.calls import action_digest_of
+from governance.calls import action_digest_of, verdict_of
 from governance.gates import GateLog, GateRow
 from governance.journal.redact import is_secret_name
 from governance.obligations import as_json
@@ -20,6 +20,8 @@ from kernel.clock import wire_time
 MAX_TEXT = 2_048
 MAX_VIEW = 16_384
 MAX_SUMMARY = 1_024
+NARROWER = (512, 128, 32)
+"""To how many bytes every string is cut when the whole view would be too large."""
 
 
 def new_request(
@@ -103,9 +105,9 @@ def context_of(
             "owner": draft.principal.owner_id,
             "run": draft.run.id,
             "session": draft.run.session_id,
-            "purpose": visible(draft.run.purpose),
+            "purpose": _shown(draft.run.purpose),
         },
-        "resource": visible(target.resource or "") or None,
+        "resource": _shown(target.resource or "") or None,
     }
 
 
@@ -113,25 +115,23 @@ def parameters_view(parameters: Mapping[str, object]) -> tuple[object, list[str]
     """Return the parameters as an approver may see them, and a warning for each thing made visible."""
     warnings: set[str] = set()
     masked = _masked(dict(parameters), warnings)
-    shown = _cut(masked, MAX_TEXT)
-    size = len(canonical(shown))
-    if size > MAX_VIEW:
-        return _mark(canonical(masked)), sorted(warnings | {"The parameters are too large to be shown."})
-    return shown, sorted(warnings)
+    for limit in (MAX_TEXT, *NARROWER):
+        shown = _cut(masked, limit)
+        if len(canonical(shown)) <= MAX_VIEW:
+            return shown, sorted(warnings)
+    return _mark(canonical(masked)), sorted(warnings | {"The parameters are too large to be shown."})
 
 
 def preview(gates: GateLog, found: Found, denial: GateRow | None) -> dict[str, object]:
     """Return what would be decided; nothing of it was recorded."""
-    asked = found.answer.approval_id is not None
-    effect = "deny" if denial else "require_approval" if asked else "allow"
-    last = denial or gates.rows[-1]
+    effect, code, reason = verdict_of(found, gates, denial)
     decision = found.decision
     return {
         "object": "tool_call_preview",
         "decision": {
             "effect": effect,
-            "reason_code": last.reason_code,
-            "reason": last.reason,
+            "reason_code": code,
+            "reason": reason,
             "gates": gates.complete(),
             "obligations": as_json(decision.obligations) if decision else [],
             "determining_policies": [policy.id for policy in decision.explanation.determining_policies]
@@ -147,7 +147,7 @@ def outcome(request: ApprovalRequest) -> dict[str, object]:
 
 
 def _summary(draft: Draft, target: Target) -> str:
-    where = f" on {visible(target.resource)}" if target.resource else ""
+    where = f" on {_shown(target.resource)}" if target.resource else ""
     return f"{draft.principal.kind.value} {draft.principal.id} wants to run {target.name}{where}."[
         :MAX_SUMMARY
     ]
@@ -158,18 +158,36 @@ def _risk_reasons(target: Target) -> list[str]:
     return reasons + [f"It holds the capability {name}." for name in sorted(target.capabilities)]
 
 
+def _shown(text: str) -> str:
+    """Return text without secrets and with nothing invisible in it."""
+    return visible(scan(text).text)
+
+
 def _masked(value: object, warnings: set[str]) -> object:
     if isinstance(value, dict):
-        return {
-            visible(str(name)): "[masked]" if is_secret_name(str(name)) else _masked(item, warnings)
-            for name, item in value.items()
-        }
+        return _masked_members(value, warnings)
     if isinstance(value, list):
         return [_masked(item, warnings) for item in value]
     if not isinstance(value, str):
         return value
-    shown = visible(scan(value).text)
-    if shown != value:
+    return _noted(value, warnings)
+
+
+def _masked_members(value: Mapping[str, object], warnings: set[str]) -> dict[str, object]:
+    """Two names that look alike keep a member each: neither may hide the other."""
+    members: dict[str, object] = {}
+    for name, item in value.items():
+        shown = _noted(name, warnings)
+        while shown in members:
+            warnings.add("Two names look alike; the later one carries a mark.")
+            shown += "⟦again⟧"
+        members[shown] = "[masked]" if is_secret_name(name) else _masked(item, warnings)
+    return members
+
+
+def _noted(text: str, warnings: set[str]) -> str:
+    shown = _shown(text)
+    if shown != text:
         warnings.add("Secrets were masked or invisible characters are shown as marks.")
     return shown
 
