@@ -286,6 +286,8 @@ def _each(ids: tuple[str, ...], act: Callable[[str, Actor, datetime], None], now
             count += 1
         except ConflictError:
             continue
+        except Exception:  # one row that cannot be swept must not keep the others waiting
+            log.exception("the sweep of %s failed", one)
     return count
 
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps import apps
 from django.db import transaction
 
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import operations, pipeline
+from governance import operations, pipeline, recheck
 from governance.journal.attestations import attestation_keys
 from governance.journal.ledger import record
 from governance.journal.models import Attestation, JournalEvent
 from governance.journal.reading import open_data
 from governance.models import Run, ToolCall
-from governance.proposals import Proposal
+from governance.proposals import Claim, Proposal
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView, view_of
 from identity import credentials, services
@@ -209,6 +210,22 @@ def gate_row(view: CallView, gate: str) -> dict[str, Any]:
 
 def calls_used(view: CallView) -> int:
     return Run.objects.get(id=view.call.run_id).calls_used
+
+
+def claim(world: World, view: CallView) -> Claim:
+    """Start the call as a worker that does nothing further."""
+    with transaction.atomic(durable=True):
+        found = recheck.claim(view.call.execution_id or "", world.worker, utc_now())
+    assert found is not None
+    return found
+
+
+def snapshot() -> dict[str, list[str]]:
+    """Return every row of every table."""
+    return {
+        model._meta.label: sorted(map(repr, model._default_manager.values_list()))
+        for model in apps.get_models()
+    }
 
 
 # --- changing the world -------------------------------------------------------------------------
