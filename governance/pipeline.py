@@ -21,14 +21,14 @@ from governance.calls import queue_call, write_call, write_proposal
 from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
-from governance.models import ToolCall
+from governance.models import Run, ToolCall
 from governance.proposals import Draft, Found, Proposal
 from governance.runner import Worker, execute
 from governance.runs.turns import hold_run, hold_run_of_request
-from governance.selectors import CallView, require_run, view_of
+from governance.selectors import CallView, require_proposable_run, view_of
 from identity.roles import Permission
 from identity.types import Principal
-from kernel.errors import ConflictError, PalyraError
+from kernel.errors import ConflictError, Detail, InvalidError, PalyraError
 from kernel.ids import new_id
 
 Render = Callable[[CallView], tuple[int, object]]
@@ -172,10 +172,19 @@ def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:
 
 
 def _draft(proposal: Proposal, principal: Principal, now: datetime) -> Draft:
-    run_row = hold_run(require_run(principal, proposal.run_id).id)
+    run_row = hold_run(require_proposable_run(principal, proposal.run_id).id)
     if run_row.state != "open" or run_row.deadline_at <= now:
         raise ConflictError("run.closed", "The run is closed.")
+    _require_parent(proposal, run_row)
     return Draft(call_id=new_id("call", now), proposal=proposal, principal=principal, run=run_row, now=now)
+
+
+def _require_parent(proposal: Proposal, run_row: Run) -> None:
+    """A nested call names a call of its own run; anything else would put it below somebody else's."""
+    parent = proposal.parent_call_id
+    if parent is not None and not run_row.calls.filter(id=parent).exists():
+        detail = Detail("/parent_call_id", "unknown", "must be a call of this run")
+        raise InvalidError("invalid", "The parent is not a call of this run.", errors=(detail,))
 
 
 def _store(ticket: Ticket | None, render: Render | None, view: CallView) -> None:

@@ -50,6 +50,15 @@ def require_run(principal: Principal, run_id: str) -> Run:
     return run
 
 
+def require_proposable_run(principal: Principal, run_id: str) -> Run:
+    """Return a run to propose in: one's own, whatever the token may read, or a visible one.
+
+    A visible run of somebody else is found, so that the attempt is a recorded denial at gate 2.
+    """
+    run = Run.objects.filter(id=run_id, principal_id=principal.id).first()
+    return run if run is not None else require_run(principal, run_id)
+
+
 def require_call(principal: Principal, call_id: str) -> CallView:
     """Return a visible call, or raise NotFoundError; a foreign id answers like an unknown one."""
     call = visible_calls(principal).filter(id=call_id).first()

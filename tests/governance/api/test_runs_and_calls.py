@@ -12,9 +12,10 @@ import time_machine
 from approvals.models import ApprovalRequest
 from governance.journal.models import JournalEvent
 from governance.models import Reservation, Run, ToolCall
+from identity.models import Agent
 from kernel.clock import utc_now
 from tests.governance.api.test_answers import assert_problem
-from tests.governance.api.world import World
+from tests.governance.api.world import World, mint_for_agent, owner_principal
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -248,3 +249,25 @@ def test_whoami_tells_who_and_what_they_may(world: World) -> None:
     assert (person["kind"], person["owner"]) == ("user", world.approver.id)
     assert "approvals.decide" in person["permissions"]
     assert world.stranger.get("whoami").json()["permissions"] == []
+
+
+def test_a_nested_call_names_a_call_of_its_own_run(world: World) -> None:
+    run = world.agent.open_run()
+    parent = world.agent.propose("echo", {"text": "x"}, run=run)["id"]
+    body = {"run_id": run, "tool": "echo", "input": {"text": "x"}}
+    nested = world.agent.post("tool-calls", body | {"parent_call_id": parent})
+    assert (nested.status_code, nested.json()["parent_call_id"]) == (202, parent)
+    other = world.agent.propose("echo", {"text": "x"}, run=world.agent.open_run())["id"]
+    for stranger in (other, parent[:-1] + ("0" if parent[-1] != "0" else "1")):
+        assert_problem(world.agent.post("tool-calls", body | {"parent_call_id": stranger}), 422, "invalid")
+
+
+def test_a_token_that_may_only_propose_proposes_in_its_own_run(world: World) -> None:
+    run = world.agent.open_run()
+    agent = Agent.objects.select_related("workspace").get(pk=world.agent.id)
+    minter = owner_principal(world, utc_now())
+    blind = mint_for_agent(agent, agent.workspace, minter, now=utc_now(), scopes=("tools.propose",))
+    body = {"run_id": run, "tool": "echo", "input": {"text": "x"}}
+    assert blind.post("tool-calls", body).status_code == 202
+    foreign = world.other_agent.open_run()
+    assert_problem(blind.post("tool-calls", body | {"run_id": foreign}), 404, "run_not_found")
