@@ -15,7 +15,7 @@ from subprocess import Popen
 from urllib.parse import quote
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support_servers import free_port, redis_process, running
@@ -140,3 +140,4 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
         yield browser
         browser.close()
+        connections.close_all()  # beside a running loop Django opens connections of their own
