@@ -125,7 +125,10 @@ def _system(layout: HostLayout) -> list[str]:
 
 def _scratch(spec: SandboxSpec) -> list[str]:
     return [
-        *("--proc", "/proc", "--dev", "/dev"),
+        *("--proc", "/proc"),
+        # bwrap's init has the tool's uid: through /proc/1/mem a tool could make it outlive the worker.
+        *("--perms", "0555", "--size", "4096", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"),
+        *("--dev", "/dev"),
         *("--size", str(spec.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108  # a path inside the sandbox
         *("--size", str(spec.shm_bytes), "--tmpfs", "/dev/shm"),  # noqa: S108  # a path inside the sandbox
         *("--remount-ro", "/dev", "--dir", "/tmp/home"),  # noqa: S108  # a path inside the sandbox
