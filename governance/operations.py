@@ -21,7 +21,7 @@ from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs import lifecycle
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
-from governance.selectors import CallView, require_call, require_run, view_of
+from governance.selectors import CallView, require_call, require_run, stoppable_calls, view_of
 from identity.credentials import verify_totp
 from identity.models import Agent, User
 from identity.roles import Permission
@@ -105,7 +105,7 @@ def cancel_run(
         _require_may_cancel(principal, run.principal_id, run.owner_id, run.workspace_id, now)
         if run.state == "open":
             _close_run(run, "cancelled", "requester_cancelled", principal.actor(), now)
-            for call in run.calls.order_by("id"):
+            for call in stoppable_calls(run):
                 _stop(view_of(call), principal.actor(), now, close_code="run_closed")
         elif run.state != "cancelled":
             raise ConflictError("run.closed", "The run is closed.")
@@ -333,7 +333,7 @@ def _overdue_runs(now: datetime) -> tuple[str, ...]:
 def _expire_run(run_id: str, actor: Actor, now: datetime) -> None:
     run = hold_run(run_id)
     _close_run(run, "expired", "timeout", actor, now)
-    for call in run.calls.order_by("id"):
+    for call in stoppable_calls(run):
         _stop(view_of(call), actor, now, close_code="run_closed")
 
 

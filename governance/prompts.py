@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from approvals.models import ApprovalRequest
 from approvals.types import ApprovalObligation, NewRequest
-from governance.admin.visible import visible
 from governance.calls import action_digest_of, verdict_of
 from governance.gates import GateLog, GateRow
 from governance.journal.redact import is_secret_name
 from governance.obligations import as_json
 from governance.proposals import Draft, Found, Placement, Target
-from governance.safety.secrets import scan
+from governance.safety.secrets import mask
+from governance.safety.visible import visible
 from kernel.canonical import canonical
 from kernel.clock import wire_time
 
@@ -122,6 +122,11 @@ def parameters_view(parameters: Mapping[str, object]) -> tuple[object, list[str]
     return _mark(canonical(masked)), sorted(warnings | {"The parameters are too large to be shown."})
 
 
+def masked(parameters: object) -> object:
+    """Return parameters for readers other than their sender: secrets masked, nothing cut."""
+    return _masked(parameters, set())
+
+
 def preview(gates: GateLog, found: Found, denial: GateRow | None) -> dict[str, object]:
     """Return what would be decided; nothing of it was recorded."""
     effect, code, reason = verdict_of(found, gates, denial)
@@ -160,7 +165,7 @@ def _risk_reasons(target: Target) -> list[str]:
 
 def _shown(text: str) -> str:
     """Return text without secrets and with nothing invisible in it."""
-    return visible(scan(text).text)
+    return visible(mask(text).text)
 
 
 def _masked(value: object, warnings: set[str]) -> object:
@@ -186,9 +191,12 @@ def _masked_members(value: Mapping[str, object], warnings: set[str]) -> dict[str
 
 
 def _noted(text: str, warnings: set[str]) -> str:
-    shown = _shown(text)
-    if shown != text:
-        warnings.add("Secrets were masked or invisible characters are shown as marks.")
+    masked = mask(text)
+    if masked.count:
+        warnings.add("Words with the shape of a secret are masked; each mark says how long it is.")
+    shown = visible(masked.text)
+    if shown != masked.text:
+        warnings.add("Invisible characters are shown as marks.")
     return shown
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.db.models import Q, QuerySet
 
 from approvals.models import ApprovalRequest
-from governance.call_state import ENDED_BY_APPROVAL, CallState, call_state
+from governance.call_state import ENDED_BY_APPROVAL, OPEN_STATES, CallState, call_state
 from governance.journal.models import Attestation
 from governance.models import Reservation, Run, ToolCall
 from identity.roles import Permission
@@ -90,6 +90,14 @@ def views_of(calls: Sequence[ToolCall]) -> list[CallView]:
         )
         for call in calls
     ]
+
+
+def stoppable_calls(run: Run) -> QuerySet[ToolCall]:
+    """Return the calls of a run that have not ended: at most as many as the run may hold at once.
+
+    Denied calls are not charged, so a run may have any number of them; nothing may walk through those.
+    """
+    return run.calls.filter(state_filter(sorted(OPEN_STATES))).order_by("id")
 
 
 def state_filter(states: Sequence[CallState]) -> Q:

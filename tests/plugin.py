@@ -31,7 +31,20 @@ def _make_home() -> Path:
     return home
 
 
+def _make_place(variable: str) -> None:
+    """Give what the sandbox's user has to reach a directory outside the home, and remove it at the end.
+
+    Without it a test run as root would leave workspaces in the system's own place.
+    """
+    place = Path(tempfile.mkdtemp(prefix="palyra-test-place-"))
+    place.chmod(0o711)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    os.environ[variable] = str(place / "there")
+
+
 os.environ["PALYRA_HOME"] = str(_make_home())
+for _variable in ("PALYRA_WORKSPACES_DIR", "PALYRA_SANDBOX_DIR"):
+    _make_place(_variable)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -104,7 +104,18 @@ def error_names() -> set[str]:
 
 
 REASON_FAMILIES = frozenset(
-    {"approval", "attestation", "egress", "identity", "policy", "posture", "run", "sandbox", "schema", "skill"}
+    {
+        "approval",
+        "attestation",
+        "egress",
+        "identity",
+        "policy",
+        "posture",
+        "run",
+        "sandbox",
+        "schema",
+        "skill",
+    }
     | {"vault"}
 )
 """Dotted codes are reasons; each family is listed by the part that owns it."""
@@ -118,7 +129,7 @@ def unregistered_codes(tree: ast.Module) -> Iterator[str]:
     known = error_names()
     for call in calls(tree):
         code = call.args[0] if call.args and called_name(call) in known else None
-        if isinstance(code, ast.Constant) and not is_registered(code.value):
+        if isinstance(code, ast.Constant) and isinstance(code.value, str) and not is_registered(code.value):
             yield f"line {call.lineno}: code {code.value!r} is not in kernel.errors.CODES"
 
 

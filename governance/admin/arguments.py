@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from governance.admin.visible import FOLD_AT, visible
+from governance.safety.visible import FOLD_AT, visible
 
 LONG_LINES = 12
 

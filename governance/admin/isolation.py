@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from django.utils.safestring import SafeString
 
 from governance.admin.charts import thin_bar
-from governance.admin.visible import shorten_id, size_in_words
 from governance.admin.words import NOTHING, milliseconds
+from governance.safety.visible import shorten_id, size_in_words
 from sandbox.models import Execution
 
 NAMESPACES = ("userns", "pidns", "netns", "mountns", "ipcns", "utsns", "cgroupns")

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from governance.admin import words
 from governance.admin.charts import thin_bar
-from governance.admin.visible import fold, hides_something, shorten_id, size_in_words, visible
+from governance.safety.visible import fold, hides_something, shorten_id, size_in_words, visible
 from kernel.clock import wire_time
 
 register = template.Library()

@@ -12,6 +12,7 @@ from approvals.models import ApprovalRequest, Review
 from approvals.services import ReviewOutcome
 from governance.catalog import ToolEntry
 from governance.models import Run
+from governance.prompts import masked
 from governance.selectors import CallView
 from identity.types import Principal, PrincipalKind
 from kernel.canonical import canonical, digest_bytes
@@ -35,7 +36,7 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
             "version": call.tool_version,
             "definition_digest": call.definition_digest,
         },
-        "input": call.input if own else shorten(call.input),
+        "input": call.input if own else shorten(masked(call.input)),
         "input_redacted": not own,
         "resource": call.resource,
         "action_digest": call.action_digest,

@@ -6,8 +6,10 @@ Every pattern is bounded or free of nested repeats: time grows with the text and
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
+from functools import partial
 
 _MARK = r"\[redacted:"
 _QUOTE = r"(?:\\{0,8}[\"'])"
@@ -71,6 +73,56 @@ def scan(text: str) -> Scanned:
         text, count = pattern.subn(_replacement(pattern, rule), text)
         total += count
     return Scanned(text, total)
+
+
+_PLAIN = re.compile(r"[0-9A-Za-z_.~+=%-]{1,512}")
+_PEM = re.compile(
+    r"-----BEGIN (?P<label>[A-Z0-9 ]{0,40})-----\n(?P<body>[A-Za-z0-9+/=\n]+)-----END (?P=label)-----"
+)
+
+
+def mask(text: str) -> Scanned:
+    """Mask secrets for a person who has to judge the rest of the text.
+
+    Whoever writes the text chooses what has the shape of a secret, so only a span that can hide no
+    action is masked: one word without space, quote, slash or shell sign, or the body of a private key
+    that really decodes. Everything else stays readable. Each mark says how much stands behind it.
+    """
+    total = 0
+
+    def replaced(rule: str, match: re.Match[str]) -> str:
+        nonlocal total
+        kept = match.groupdict().get("keep") or ""
+        span = match[0][len(kept) :]
+        if rule == "private_key":
+            shown = _masked_key(span)
+        else:
+            shown = _mark(rule, span) if _PLAIN.fullmatch(span) else None
+        total += shown is not None
+        return match[0] if shown is None else kept + shown
+
+    for rule, pattern in _RULES:
+        text = pattern.sub(partial(replaced, rule), text)
+    return Scanned(text, total)
+
+
+def _masked_key(span: str) -> str | None:
+    """The key with its body masked, or None when it is no key: text between two markers is text."""
+    match = _PEM.fullmatch(span)
+    if match is None:
+        return None
+    try:
+        body = base64.b64decode(match["body"].replace("\n", ""), validate=True)
+    except ValueError:
+        return None
+    if not body.startswith((b"\x30", b"openssh-key-v1\x00")):
+        return None
+    label = match["label"]
+    return f"-----BEGIN {label}-----{_mark('private_key', match['body'])}-----END {label}-----"
+
+
+def _mark(rule: str, span: str) -> str:
+    return f"[redacted:{rule}, {len(span)} characters]"
 
 
 def _replacement(pattern: re.Pattern[str], rule: str) -> str:

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 
 from governance import operations
 from kernel.clock import utc_now
@@ -41,12 +41,12 @@ class Command(BaseCommand):
 
 
 def sweep_once() -> None:
-    """Sweep; a database that is away is tried again at the next turn."""
+    """Sweep; whatever fails is logged and tried again at the next turn, because the rest depends on it."""
     close_old_connections()
     now = utc_now()
     try:
         done = operations.sweep(now) | {"messages_deleted": broker.sweep_processed(now)}
-    except DatabaseError:
+    except Exception:
         log.exception("the sweep failed")
         return
     if any(done.values()):

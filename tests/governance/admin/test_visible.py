@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given, strategies as st
 
-from governance.admin.visible import fold, hides_something, shorten_id, size_in_words, visible
+from governance.safety.visible import fold, hides_something, shorten_id, size_in_words, visible
 
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=80)
 
