@@ -12,8 +12,8 @@ from hypothesis import given, strategies as st
 from governance.admin.arguments import arguments
 from governance.admin.cedar import lines
 from governance.admin.charts import HEIGHT, Series, StackedBars, nice_ceiling, stacked_bars, thin_bar
-from governance.safety.visible import visible
 from governance.admin.words import event_words, look, milliseconds, relative, risk_bars, risk_tone, span
+from governance.safety.visible import visible
 from policy.installation import baseline_files
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
