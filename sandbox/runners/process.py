@@ -296,6 +296,12 @@ def _check_cwd(root: int, cwd: str) -> None:
 
 
 def _check_room(room: Room) -> None:
+    if room.disk_low():
+        raise SandboxRefusal(
+            ErrorKind.BACKEND_UNAVAILABLE,
+            "sandbox.disk_low",
+            "The disk that holds the workspace is almost full.",
+        )
     if room.exceeded():
         raise SandboxRefusal(
             ErrorKind.QUOTA_EXCEEDED,

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 BLOCK = 512
+FLOOR_BYTES = 512 * 1024 * 1024
 CHECK_SECONDS = 0.5
 DEEPEST = 128
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -40,8 +41,15 @@ class Room:
             return True
         return False
 
+    def disk_low(self) -> bool:
+        """Tell whether the file system that holds the workspace has less than 512 MiB left for everybody."""
+        system = os.fstatvfs(self.root)
+        return system.f_bavail * system.f_frsize < FLOOR_BYTES
+
     def exceeded_by_now(self) -> bool:
-        """Do the same at most every half second; in between nothing is looked at and nothing exceeded."""
+        """Do the same at most every half second; in between only the disk's free space is looked at."""
+        if self.disk_low():
+            return True
         now = time.monotonic()
         if now < self._next_check:
             return False

@@ -102,3 +102,19 @@ def test_a_run_that_ends_before_anybody_looked_still_fails(box: Sandbox) -> None
 @pytest.mark.sandbox
 def test_a_run_within_its_room_succeeds(box: Sandbox) -> None:
     assert run_within(box, "open('small', 'w').write('x')").status == "succeeded"
+
+
+def test_no_run_starts_on_a_disk_that_is_almost_full(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.runners.room.FLOOR_BYTES", 2**62)
+    outcome = run_within(box, "open('made', 'w').write('x')")
+    assert (outcome.error_kind, outcome.error_code) == ("BackendUnavailable", "sandbox.disk_low")
+    assert not (box.workspace / "made").exists()
+
+
+def test_a_run_that_brings_the_disk_to_its_end_is_stopped_at_once(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False])
+    monkeypatch.setattr(Room, "disk_low", lambda room: next(answers, True))
+    outcome = run_within(box, "import time; time.sleep(15)")
+    assert (outcome.error_kind, outcome.error_code) == ("QuotaExceeded", "sandbox.quota_workspace")
