@@ -10,10 +10,13 @@ from governance.models import ToolCall
 from governance.obligations import as_json
 from governance.proposals import Draft, Found, Placement, Proposal, Target, action_digest
 from identity.types import Principal
-from kernel.canonical import canonical
+from kernel.canonical import canonical, digest_bytes
 from kernel.record import Actor, Record
 from policy.types import PolicyDecision
 from sandbox import services as sandbox
+
+MAX_KEPT_BYTES = 64 * 1024
+EXCERPT_BYTES = 256
 
 
 def write_proposal(draft: Draft, record: Record) -> None:
@@ -199,7 +202,10 @@ def _record_skill_gate(draft: Draft, found: Found, record: Record) -> None:
 
 
 def _unresolved(proposal: Proposal) -> Target:
-    """The target of a proposal that did not pass gate 3: what was asked for, as it was asked."""
+    """The target of a proposal that did not pass gate 3: what was asked for, as it was asked.
+
+    Nothing pays for such a call, so of a large input only digest, size and beginning are kept.
+    """
     return Target(
         name=proposal.tool,
         version="",
@@ -209,6 +215,14 @@ def _unresolved(proposal: Proposal) -> Target:
         description="",
         capabilities=frozenset(),
         requires_approval=False,
-        input=proposal.input,
+        input=_kept(proposal.input),
         resource=None,
     )
+
+
+def _kept(value: object) -> object:
+    data = canonical(value)
+    if len(data) <= MAX_KEPT_BYTES:
+        return value
+    excerpt = data[:EXCERPT_BYTES].decode(errors="ignore")
+    return {"$digest": digest_bytes(data), "bytes": len(data), "excerpt": excerpt}

@@ -271,3 +271,11 @@ def test_a_token_that_may_only_propose_proposes_in_its_own_run(world: World) -> 
     assert blind.post("tool-calls", body).status_code == 202
     foreign = world.other_agent.open_run()
     assert_problem(blind.post("tool-calls", body | {"run_id": foreign}), 404, "run_not_found")
+
+
+def test_a_large_input_that_no_tool_takes_is_kept_as_a_digest(world: World) -> None:
+    body = {"run_id": world.agent.open_run(), "tool": "no.such.tool", "input": {"x": "y" * 900_000}}
+    call = world.agent.post("tool-calls", body).json()
+    assert call["state"] == "denied"
+    assert (call["input"]["bytes"], call["input"]["$digest"][:7]) == (900_008, "sha256:")
+    assert len(json.dumps(ToolCall.objects.get(id=call["id"]).input)) < 1_000
