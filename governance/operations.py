@@ -43,9 +43,6 @@ QUEUE_TIMEOUT = "sandbox.queue_timeout"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-# --- runs and calls -----------------------------------------------------------------------------
-
-
 def open_run(
     *,
     principal: Principal,
@@ -177,9 +174,6 @@ def is_traceparent(text: str) -> bool:
     return _TRACEPARENT.fullmatch(text) is not None
 
 
-# --- step-up ------------------------------------------------------------------------------------
-
-
 def step_up(*, principal: Principal, code: str, now: datetime) -> datetime:
     """Verify a one-time code and return `now`; AuthenticationError `step_up_required` when it is wrong.
 
@@ -230,9 +224,6 @@ def record_login(*, user_id: str | None, succeeded: bool, now: datetime) -> None
         )
 
 
-# --- the installation ---------------------------------------------------------------------------
-
-
 def bootstrap(*, now: datetime) -> founding.Founded | None:
     """Found the installation once: keys first, then everything else in one transaction.
 
@@ -257,9 +248,6 @@ def announce_worker(*, host: str, boot: str, probe: Probe, now: datetime) -> Non
 def abandon_orphans(*, host: str, boot: str, now: datetime) -> int:
     """Declare runs of this host's earlier boots ambiguous at once; their workers cannot be alive."""
     return _each(sandbox_selectors.orphaned_ids(host=host, boot_id=boot), _abandon_one, now)
-
-
-# --- the sweeper --------------------------------------------------------------------------------
 
 
 def sweep(now: datetime) -> dict[str, int]:
@@ -335,9 +323,6 @@ def _expire_run(run_id: str, actor: Actor, now: datetime) -> None:
     _close_run(run, "expired", "timeout", actor, now)
     for call in stoppable_calls(run):
         _stop(view_of(call), actor, now, close_code="run_closed")
-
-
-# --- shared steps -------------------------------------------------------------------------------
 
 
 def _close_run(run: Run, state: str, code: str, actor: Actor, now: datetime) -> None:

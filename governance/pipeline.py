@@ -35,9 +35,6 @@ Render = Callable[[CallView], tuple[int, object]]
 Clock = Callable[[], datetime]
 
 
-# --- submit -------------------------------------------------------------------------------------
-
-
 def submit(
     *,
     proposal: Proposal,
@@ -102,9 +99,6 @@ def walk(draft: Draft, gates: GateLog, found: Found) -> GateRow | None:
     return None
 
 
-# --- review -------------------------------------------------------------------------------------
-
-
 def review(
     *,
     request_id: str,
@@ -148,9 +142,6 @@ def _apply(outcome: ReviewOutcome, principal: Principal, now: datetime) -> None:
         for call in waiting.filter(id__in=outcome.covered_call_ids).order_by("id"):
             closing.allow_call(call, outcome, principal.actor(), now)
     closing.close_waiting(outcome.request.id, principal.actor(), now)
-
-
-# --- run ----------------------------------------------------------------------------------------
 
 
 def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:

@@ -61,9 +61,6 @@ def refusals(view: CallView) -> list[str]:
     return [open_data(row)["code"] for row in rows.order_by("id")]
 
 
-# --- allow --------------------------------------------------------------------------------------
-
-
 def test_allowed_once_it_runs_and_the_same_parameters_ask_again(world: World) -> None:
     run = world.open_run()
     first = world.ask(run=run)
@@ -134,9 +131,6 @@ def test_a_critical_call_needs_two_people(world: World) -> None:
     assert again(view).state == "queued"
 
 
-# --- deny ---------------------------------------------------------------------------------------
-
-
 def test_a_denied_call_ends(world: World) -> None:
     view = world.ask()
     assert world.answer(view, "deny").kind == "denied"
@@ -155,9 +149,6 @@ def test_a_deny_needs_a_comment(world: World, comment: str) -> None:
         world.answer(view, "deny", comment=comment)
     assert refused.value.code == "comment_required"
     assert again(view).state == "awaiting_approval"
-
-
-# --- who may answer -----------------------------------------------------------------------------
 
 
 def test_the_owner_of_the_agent_does_not_decide_while_others_may(world: World) -> None:
@@ -226,9 +217,6 @@ def test_policy_has_its_word_on_the_answer_too(world: World, monkeypatch: pytest
         world.answer(view)
     assert again(view).state == "awaiting_approval"
     assert not Review.objects.exists()
-
-
-# --- time ---------------------------------------------------------------------------------------
 
 
 def test_an_answer_at_the_end_of_the_time_comes_too_late(world: World) -> None:

@@ -37,9 +37,6 @@ def context(view: CallView) -> dict[str, object]:
     return found
 
 
-# --- the name of a tool -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["SLEEP", " sleep ", "palyra.sleep", "Palyra.Sleep"])
 def test_another_spelling_of_a_tool_meets_the_same_posture_and_digest(world: World, name: str) -> None:
     plain = world.ask()
@@ -51,9 +48,6 @@ def test_another_spelling_of_a_tool_meets_the_same_posture_and_digest(world: Wor
 @pytest.mark.parametrize("name", ["sleep\u200b", "s\u0131eep", "sleep\n.x", "palyra.palyra.sleep"])
 def test_a_name_that_only_looks_like_a_tool_is_unknown(world: World, name: str) -> None:
     assert world.propose(name, {"duration_ms": 0}).call.reason_code == "schema.tool_unknown"
-
-
-# --- an answer for something else ---------------------------------------------------------------
 
 
 def test_an_allow_for_small_parameters_does_not_carry_large_ones(world: World) -> None:
@@ -84,9 +78,6 @@ def test_a_cancelled_call_does_not_leave_its_grant_to_the_next(world: World) -> 
     operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
     assert Grant.objects.get().uses == 0
     assert world.ask(run=run).state == "awaiting_approval"
-
-
-# --- the budget ---------------------------------------------------------------------------------
 
 
 def test_a_run_cannot_be_opened_with_more_calls_than_policy_gives(world: World) -> None:
@@ -120,9 +111,6 @@ def test_a_call_that_ran_is_charged_however_often_its_agent_cancels_it(world: Wo
     assert world.propose(run=run).call.reason_code == "budget.exceeded"
 
 
-# --- somebody else's things ---------------------------------------------------------------------
-
-
 def test_an_agent_neither_sees_nor_cancels_the_call_of_another(world: World) -> None:
     view = world.propose()
     with pytest.raises(NotFoundError):
@@ -138,9 +126,6 @@ def test_an_agent_with_every_permission_in_hand_still_decides_nothing(world: Wor
     with pytest.raises(RefusedError) as refused:
         world.answer(view, principal=mighty)
     assert refused.value.code == "reviewer_is_agent"
-
-
-# --- what the approver reads --------------------------------------------------------------------
 
 
 def test_a_secret_inside_a_large_parameter_is_in_no_view(world: World) -> None:
@@ -181,9 +166,6 @@ def test_padding_does_not_push_the_command_out_of_sight(world: World) -> None:
     assert shown["command"] == "rm"
     assert shown["args"][:2] == ["-rf", "data"]
     assert len(canonical(shown)) <= 16_384
-
-
-# --- what the record says -----------------------------------------------------------------------
 
 
 def test_the_digests_of_an_attestation_can_be_computed_again_from_the_record(world: World) -> None:

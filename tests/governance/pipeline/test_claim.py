@@ -58,9 +58,6 @@ def assert_refused(view: CallView, code: str, stage: str) -> None:
     assert (statement["sandbox_enforcement"], statement["output_digest"]) == ("none", None)
 
 
-# --- the principal and the run ------------------------------------------------------------------
-
-
 def revoke_the_token(world: World, view: CallView) -> None:
     with transaction.atomic():
         credentials.revoke_token(
@@ -122,9 +119,6 @@ def test_a_run_whose_time_is_over(world: World) -> None:
     view = world.propose(run=run)
     world.run(view, now=run.deadline_at)
     assert_refused(view, "run.closed", "tool_intake")
-
-
-# --- the action ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tool", [ECHO, SLEEP])
@@ -197,9 +191,6 @@ def test_a_skill_that_is_no_longer_active(world: World) -> None:
     assert_refused(view, "skill.disabled", "skill_gate")
 
 
-# --- posture, backend, policy -------------------------------------------------------------------
-
-
 def test_a_posture_that_now_asks(world: World) -> None:
     view = world.propose()
     set_posture(world, ECHO, "ask_each_time")
@@ -256,9 +247,6 @@ def test_a_worker_that_lost_its_backend(world: World) -> None:
     assert_refused(view, "sandbox.backend_unavailable", "policy")
 
 
-# --- budget and grant ---------------------------------------------------------------------------
-
-
 def test_a_reservation_that_is_gone(world: World) -> None:
     view = world.propose()
     now = utc_now()
@@ -310,9 +298,6 @@ def test_an_allow_forged_in_the_call_alone(world: World) -> None:
     ToolCall.objects.filter(id=view.call.id).update(effect="allow")
     assert operations.sweep(utc_now())["answers_applied"] == 0
     assert Execution.objects.count() == operations_before
-
-
-# --- queue --------------------------------------------------------------------------------------
 
 
 def test_a_call_that_no_worker_took_in_time(world: World) -> None:

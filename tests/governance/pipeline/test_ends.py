@@ -41,9 +41,6 @@ def cancel(world: World, view: CallView) -> CallView:
     return operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
 
 
-# --- cancel -------------------------------------------------------------------------------------
-
-
 def test_a_waiting_call_is_cancelled_at_once_with_its_question(world: World) -> None:
     view = cancel(world, world.ask())
     assert (view.state, view.call.reason_code) == ("cancelled", "approval.cancelled")
@@ -138,9 +135,6 @@ def test_a_run_whose_time_is_over_is_closed_by_the_sweeper(world: World) -> None
     assert (run.state, again(asked).state) == ("expired", "cancelled")
 
 
-# --- lost workers -------------------------------------------------------------------------------
-
-
 def test_a_call_whose_worker_died_becomes_ambiguous_once_and_never_runs_again(world: World) -> None:
     view = world.allowed(world.ask())
     claim(world, view)
@@ -188,9 +182,6 @@ def test_one_row_that_cannot_be_swept_does_not_keep_the_others_waiting(world: Wo
     assert (again(broken).state, again(sound).state) == ("running", "ambiguous")
 
 
-# --- the broker ---------------------------------------------------------------------------------
-
-
 @pytest.mark.django_db
 def test_with_the_broker_down_a_call_stays_queued_and_the_sweeper_rings(
     world: World,
@@ -213,9 +204,6 @@ def test_with_the_broker_down_a_call_stays_queued_and_the_sweeper_rings(
     assert again(view).state == "succeeded"
 
 
-# --- no trace -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("tool", [ECHO, SLEEP, ASKED, "no.such.tool"])
 def test_a_preview_says_what_a_proposal_would_be_told_and_writes_nothing(world: World, tool: str) -> None:
     run = world.open_run()
@@ -236,9 +224,6 @@ def test_a_preview_says_what_a_proposal_would_be_told_and_writes_nothing(world: 
     assert [(row["gate"], row["verdict"]) for row in told["gates"]] == [
         (row["gate"], row["verdict"]) for row in call.gates
     ]
-
-
-# --- safe retries -------------------------------------------------------------------------------
 
 
 def begin(world: World, body: object) -> Ticket | Replay:

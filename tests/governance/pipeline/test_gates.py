@@ -78,9 +78,6 @@ def assert_stopped(view: CallView, gate: Gate, code: str) -> None:
     assert (story[0], story[-1]) == ("tool_call.proposed", "attestation.recorded")
 
 
-# --- one gate after the other -------------------------------------------------------------------
-
-
 def test_1_a_principal_without_the_permission(world: World) -> None:
     bare = replace(world.agent, permissions=world.agent.permissions - {Permission.TOOLS_PROPOSE})
     view = world.propose(run=world.open_run(), principal=bare)
@@ -208,9 +205,6 @@ def test_9_nobody_may_answer(world: World) -> None:
     assert calls_used(view) == 0
 
 
-# --- gates that fail ----------------------------------------------------------------------------
-
-
 def raises(*_: object, **__: object) -> None:
     raise RuntimeError("secret detail of the fault")
 
@@ -246,9 +240,6 @@ def test_an_event_that_fails_inside_a_gate_undoes_the_gate(
 ) -> None:
     monkeypatch.setattr(checks, "reserve_call", raises)
     assert_stopped(world.propose(), Gate.BUDGET, "budget.unavailable")
-
-
-# --- no call at all -----------------------------------------------------------------------------
 
 
 def test_a_closed_run_makes_no_call(world: World) -> None:

@@ -85,9 +85,6 @@ def closing(world: World, run: Run) -> Work:
     return partial(operations.cancel_run, run_id=run.id, principal=world.agent, reason="", now=utc_now())
 
 
-# --- the budget ---------------------------------------------------------------------------------
-
-
 def test_fifty_threads_get_exactly_as_many_calls_as_the_run_may_make(world: World) -> None:
     run, agent = world.open_run(max_calls=20), world.agent
     results = together(*[partial(world.propose, ECHO, run=run, principal=agent)] * 50)
@@ -96,9 +93,6 @@ def test_fifty_threads_get_exactly_as_many_calls_as_the_run_may_make(world: Worl
     run.refresh_from_db()
     assert run.calls_used == 20
     assert Reservation.objects.filter(run=run, state="held").count() == 20
-
-
-# --- the answer ---------------------------------------------------------------------------------
 
 
 def test_of_two_approvers_one_decides_and_the_call_is_queued_once(world: World) -> None:
@@ -170,9 +164,6 @@ def test_a_call_joins_a_question_while_it_is_answered(world: World) -> None:
         assert again(first).state == "queued"
         joined = next(view for view in results if isinstance(view, CallView))
         assert again(joined).state in ("awaiting_approval", "cancelled")
-
-
-# --- the run ------------------------------------------------------------------------------------
 
 
 def test_eight_threads_running_one_execution_give_one_run_and_seven_conflicts(world: World) -> None:

@@ -169,9 +169,6 @@ class World:
         return again(view)
 
 
-# --- reading ------------------------------------------------------------------------------------
-
-
 def again(view: CallView) -> CallView:
     """Return the call as it stands now."""
     return view_of(ToolCall.objects.select_related("run").get(id=view.call.id))
@@ -228,9 +225,6 @@ def snapshot() -> dict[str, list[str]]:
     }
 
 
-# --- changing the world -------------------------------------------------------------------------
-
-
 def set_posture(world: World, tool: str, state: str, *, life: timedelta | None = None) -> None:
     """Have the owner set the posture of a tool for the workspace."""
     now = utc_now()
@@ -285,9 +279,6 @@ def announce(probe: Probe, *, now: datetime | None = None) -> None:
 
 def owner_actor(world: World) -> Actor:
     return world.person(world.owner).actor()
-
-
-# --- founding -----------------------------------------------------------------------------------
 
 
 def found_world(now: datetime) -> World:
