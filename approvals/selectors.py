@@ -106,7 +106,9 @@ def may_see(principal: Principal, request: ApprovalRequest, now: datetime) -> bo
 
 
 def _reads(principal: Principal, workspace_id: str, now: datetime) -> bool:
-    return authorize(principal, Permission.APPROVALS_READ, workspace_id=workspace_id, now=now).allowed
+    return authorize(
+        principal, Permission.APPROVALS_READ, workspace_id=workspace_id, flags=principal.flags, now=now
+    ).allowed
 
 
 def pending_for(principal: Principal, now: datetime) -> QuerySet[ApprovalRequest]:
@@ -156,7 +158,7 @@ def reviewer_of(
     principal: Principal, workspace_id: str, otp_verified_at: datetime | None, now: datetime
 ) -> Reviewer:
     """Return the person with the authority of this moment: the principal is as old as its request."""
-    verdict = authorize(principal, MAY_DECIDE, workspace_id=workspace_id, now=now)
+    verdict = authorize(principal, MAY_DECIDE, workspace_id=workspace_id, flags=principal.flags, now=now)
     held = MAY_DECIDE in permissions_of_user(user_id=principal.id, workspace_id=workspace_id, now=now)
     return Reviewer(
         is_person=principal.kind is PrincipalKind.USER,

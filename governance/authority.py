@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from approvals.models import ApprovalRequest
+from identity.access import FEATURE_OF
 from identity.authorization import authorize
 from identity.roles import Permission
 from identity.types import Principal
@@ -12,18 +15,37 @@ from kernel.errors import AuthenticationError, RefusedError
 from policy import services as policy
 from policy.types import Effect, EntityRef
 
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def needs(permission: Permission | None) -> Callable[[F], F]:
+    """Declare on an operation the permission it asks for; None for what needs no role.
+
+    The operation asks for it itself, for the right workspace and under its lock. The declaration lets a
+    test find an operation that asks for nothing.
+    """
+
+    def declare(operation: F) -> F:
+        operation.permission = permission  # type: ignore[attr-defined]  # functions take attributes
+        return operation
+
+    return declare
+
 
 def require_permission(
     principal: Principal, permission: Permission, workspace_id: str, now: datetime
 ) -> None:
     """Raise RefusedError or AuthenticationError unless the matrix lets this principal do it here."""
-    verdict = authorize(principal, permission, workspace_id=workspace_id, now=now)
+    verdict = authorize(principal, permission, workspace_id=workspace_id, flags=principal.flags, now=now)
     if verdict.allowed:
         return
     if verdict.reason == "step_up_required":
         raise AuthenticationError("step_up_required", f"{permission.value} needs a one-time code.")
-    code = "insufficient_scope" if verdict.reason == "insufficient_scope" else "role_required"
-    raise RefusedError(code, f"This needs the permission {permission.value}.")
+    if verdict.reason == "feature_disabled":
+        raise RefusedError("feature_disabled", f"The feature {FEATURE_OF[permission]} is off here.")
+    if verdict.reason == "insufficient_scope":
+        raise RefusedError("insufficient_scope", f"This credential does not hold {permission.value}.")
+    raise RefusedError("role_required", f"This needs the permission {permission.value}.")
 
 
 def require_governed(

@@ -32,7 +32,11 @@ PERSON_ASKED = "A person has to allow this call."
 def authenticate(draft: Draft) -> Finding[bool]:
     """Gate 1: the principal still holds `tools.propose` in the run's workspace."""
     verdict = authorize(
-        draft.principal, Permission.TOOLS_PROPOSE, workspace_id=draft.run.workspace_id, now=draft.now
+        draft.principal,
+        Permission.TOOLS_PROPOSE,
+        workspace_id=draft.run.workspace_id,
+        flags=draft.principal.flags,
+        now=draft.now,
     )
     if not verdict.allowed:
         return denied(f"identity.{verdict.reason}", "The principal may not propose tool calls here.")

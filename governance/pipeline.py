@@ -16,12 +16,13 @@ from django.db import transaction
 from approvals import services as approvals
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import authority, checks, closing, idempotency, operations, prompts, recheck, wakeup
+from governance import authority, checks, closing, idempotency, prompts, recheck, wakeup
 from governance.calls import queue_call, write_call, write_proposal
 from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
+from governance.operations import refusals
 from governance.proposals import Draft, Found, Proposal
 from governance.runner import Worker, execute
 from governance.runs.turns import hold_run, hold_run_of_request
@@ -126,7 +127,7 @@ def review(
                 idempotency.store(ticket, status=status, body=body, object_id=request_id)
             transaction.on_commit(wakeup.ring, robust=True)
     except PalyraError as refusal:
-        operations.record_refusal(principal, request_id, refusal, now)
+        refusals.record_refusal(principal, request_id, refusal, now)
         raise
     if outcome.kind == "expired":
         raise ConflictError("already_decided", "The request expired.", extra=prompts.outcome(outcome.request))

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from django.db import DatabaseError, close_old_connections, connection
 
-from governance import operations, wakeup
+from governance import wakeup
+from governance.operations import installation, sweeping
 from governance.runner import boot_id, host_name
 from kernel.clock import utc_now
 from sandbox import selectors as sandbox_selectors
@@ -26,7 +27,7 @@ _stop = threading.Event()
 def begin() -> None:
     """Announce this host, give up runs of its earlier boots, and start repeating the sign."""
     _announce(fresh=True)
-    operations.abandon_orphans(host=host_name(), boot=boot_id(), now=utc_now())
+    sweeping.abandon_orphans(host=host_name(), boot=boot_id(), now=utc_now())
     wakeup.ring()
     threading.Thread(target=_repeat, name="presence", daemon=True).start()
 
@@ -59,7 +60,9 @@ def _repeat() -> None:
 def _announce(*, fresh: bool) -> None:
     close_old_connections()
     try:
-        operations.announce_worker(host=host_name(), boot=boot_id(), probe=_probe(fresh=fresh), now=utc_now())
+        installation.announce_worker(
+            host=host_name(), boot=boot_id(), probe=_probe(fresh=fresh), now=utc_now()
+        )
     except DatabaseError:
         log.exception("the sign of life could not be written")
 

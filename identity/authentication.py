@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
+from identity.access import safe_permissions
+from identity.flags import registry
 from identity.models import ApiToken, User
 from identity.roles import AGENT_PERMISSIBLE, narrowed
 from identity.selectors import (
-    effective_roles,
     has_factor,
-    permissions_of_user,
+    permissions_at,
     principal_of_agent,
     principal_of_user,
+    standings,
 )
 from identity.tokens import TokenKind, parse_token, token_digest
 from identity.types import AuthStrength, Principal, PrincipalKind
@@ -129,17 +131,23 @@ def _strength_of_user_token(user: User) -> AuthStrength:
 
 
 def _service(token: ApiToken, user: User, client_ip: str, request_id: str, now: datetime) -> Principal:
-    held = permissions_of_user(user_id=user.pk, workspace_id=token.workspace_id, now=now)
+    flags = registry()
+    people = (user.pk, token.minted_by)
+    found = standings(user_ids=people, workspace_id=token.workspace_id, now=now, flags=flags)
+    own = found[user.pk]
+    held = safe_permissions(flags, permissions_at(own) & AGENT_PERMISSIBLE)
     return Principal(
         kind=PrincipalKind.SERVICE,
         id=token.pk,
         owner_id=user.pk,
         workspace_id=token.workspace_id,
-        roles=effective_roles(user_id=user.pk, workspace_id=token.workspace_id, now=now),
-        permissions=narrowed(held & AGENT_PERMISSIBLE, token.scopes),
+        roles=own.local | own.wide,
+        permissions=narrowed(held, token.scopes),
         auth_strength=AuthStrength.TOKEN,
         client_ip=client_ip,
         request_id=request_id,
         authenticated_at=now,
         token_id=token.pk,
+        vouching=found[token.minted_by],
+        flags=flags,
     )

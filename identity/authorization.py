@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from identity.access import FEATURE_OF, Registry, decide, safe_permissions, safe_roles
 from identity.roles import (
     AGENT_PERMISSIBLE,
     MATRIX,
@@ -29,14 +30,15 @@ def authorize(
     *,
     workspace_id: str,
     shares: frozenset[str] = frozenset(),
+    flags: Registry,
     now: datetime,
 ) -> AuthzVerdict:
     """Decide whether `principal` may use `permission` on an object of `workspace_id`.
 
-    `shares` are the workspaces with which that object is shared. The first reason that applies is
-    given, in this order: anonymous, principal_inactive, workspace_mismatch, unknown_permission,
-    role_required, insufficient_scope, step_up_required, permitted. Feature flags will stand after
-    unknown_permission. Pure and total.
+    `shares` are the workspaces with which that object is shared, `flags` the feature flags, usually
+    those the principal came with. The first reason that applies is given, in this order: anonymous,
+    principal_inactive, workspace_mismatch, unknown_permission, feature_disabled, role_required,
+    insufficient_scope, step_up_required, permitted. Pure and total.
     """
     outside = _outside(principal, workspace_id, shares)
     if outside is not None:
@@ -44,10 +46,12 @@ def authorize(
     if permission not in MATRIX:
         return AuthzVerdict(False, "unknown_permission")
     known = Permission(permission)
-    role = _role_for(principal, known, workspace_id, shares)
+    if not _is_on(principal, known, workspace_id, flags):
+        return AuthzVerdict(False, "feature_disabled")
+    role = _role_for(principal, known, workspace_id, shares, flags)
     if role is None:
         return AuthzVerdict(False, "role_required")
-    if not _in_scope(principal, known):
+    if not _in_scope(principal, known, flags):
         return AuthzVerdict(False, "insufficient_scope", role)
     if strength_of(principal, now) < required_strength(known):
         return AuthzVerdict(False, "step_up_required", role)
@@ -87,14 +91,25 @@ def _instance_roles(principal: Principal) -> frozenset[WorkspaceRole]:
     return principal.instance_roles if principal.kind in _PEOPLE else frozenset()
 
 
+def _is_on(principal: Principal, permission: Permission, workspace_id: str, flags: Registry) -> bool:
+    feature = FEATURE_OF.get(permission)
+    if feature is None:
+        return True
+    return decide(flags, feature, workspace_id=workspace_id, standing=principal.vouching).enabled
+
+
 def _role_for(
-    principal: Principal, permission: Permission, workspace_id: str, shares: frozenset[str]
+    principal: Principal,
+    permission: Permission,
+    workspace_id: str,
+    shares: frozenset[str],
+    flags: Registry,
 ) -> WorkspaceRole | None:
     """The highest role that gives the permission here, or None."""
     shared = principal.workspace_id in shares and permission in SHAREABLE
     at_home = workspace_id == principal.workspace_id or shared
-    local = principal.roles if at_home else frozenset[WorkspaceRole]()
-    wide = _instance_roles(principal)
+    local = safe_roles(flags, principal.roles) if at_home else frozenset[WorkspaceRole]()
+    wide = safe_roles(flags, _instance_roles(principal))
     for role in _RANKED:
         one = frozenset({role})
         if permission in permissions_of(one & local, in_instance=False):
@@ -104,7 +119,7 @@ def _role_for(
     return None
 
 
-def _in_scope(principal: Principal, permission: Permission) -> bool:
-    if principal.kind not in _PEOPLE and permission not in AGENT_PERMISSIBLE:
-        return False
-    return permission in principal.permissions
+def _in_scope(principal: Principal, permission: Permission, flags: Registry) -> bool:
+    if principal.kind in _PEOPLE:
+        return permission in principal.permissions
+    return permission in safe_permissions(flags, principal.permissions & AGENT_PERMISSIBLE)

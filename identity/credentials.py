@@ -59,10 +59,11 @@ def mint_token(
     _require_may_mint(kind, user, workspace, minter, now)
     _require_usable(label, expires_at, now)
     granted = _bounded_scopes(kind, scopes, minter)
-    parts = new_token(kind)
+    parts, token_id = new_token(kind), new_id("tok", now)
     text = format_token(parts)
     token = ApiToken.objects.create(
-        id=new_id("tok", now),
+        id=token_id,
+        family=token_id,
         kind=kind,
         lookup=parts.lookup,
         digest=token_digest(text),
@@ -117,7 +118,9 @@ def _require_may_mint(
         raise AuthenticationError("step_up_required", "Minting needs a one-time code.")
     if kind is TokenKind.USER:
         return
-    verdict = authorize(minter, Permission.TOKENS_MINT, workspace_id=workspace.pk, now=now)
+    verdict = authorize(
+        minter, Permission.TOKENS_MINT, workspace_id=workspace.pk, flags=minter.flags, now=now
+    )
     if not verdict.allowed:
         raise RefusedError("role_required", "This needs the permission tokens.mint.")
 

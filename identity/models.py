@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin, TimestampMixin
 
 from identity import totp
+from identity.access import Stage
 from identity.lifecycle import AgentState
 from identity.roles import WorkspaceRole
 from identity.sealing import open_field
@@ -43,6 +44,8 @@ class User(AbstractBaseUser):  # type: ignore[django-manager-missing]  # django-
     must_change_password = models.BooleanField(default=False)
     password_changed_at = models.DateTimeField(null=True)
     authority_epoch = models.PositiveIntegerField(default=0)
+    oidc_issuer = models.CharField(max_length=255, null=True)
+    oidc_subject = models.CharField(max_length=255, null=True)
     created_at = models.DateTimeField()
 
     objects: ClassVar[UserManager] = UserManager()
@@ -51,7 +54,15 @@ class User(AbstractBaseUser):  # type: ignore[django-manager-missing]  # django-
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
-        constraints = (models.UniqueConstraint(Lower("username"), name="user_username_ci"),)
+        constraints = (
+            models.UniqueConstraint(Lower("username"), name="user_username_ci"),
+            models.UniqueConstraint(fields=("oidc_issuer", "oidc_subject"), name="user_oidc_unique"),
+            models.CheckConstraint(
+                condition=Q(oidc_issuer__isnull=True, oidc_subject__isnull=True)
+                | Q(oidc_issuer__isnull=False, oidc_subject__isnull=False),
+                name="user_oidc_whole",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.display_name or self.username
@@ -60,7 +71,8 @@ class User(AbstractBaseUser):  # type: ignore[django-manager-missing]  # django-
     def is_staff(self) -> bool:
         """True while any live membership exists; the console asks for permissions besides."""
         live = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
-        return self.is_active and self.can_log_in and self.memberships.filter(live).exists()
+        mine = Membership.objects.filter(live, Q(user=self) | Q(team__members__user=self))
+        return self.is_active and self.can_log_in and mine.exists()
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
         """Django's own checks, answered by the matrix through the authentication backend."""
@@ -87,12 +99,43 @@ class Workspace(models.Model):
         return self.name
 
 
+class Team(models.Model):
+    """A named group of people in one workspace; a membership may be granted to it."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    workspace = models.ForeignKey(Workspace, models.PROTECT, related_name="teams")
+    name = models.CharField(max_length=80)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("workspace", "name"), name="team_name_unique"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TeamMember(models.Model):
+    """One person in one team."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, models.PROTECT, related_name="team_places")
+    added_by = models.CharField(max_length=40)
+    added_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("team", "user"), name="team_member_unique"),)
+
+    def __str__(self) -> str:
+        return f"{self.user_id} is in {self.team_id}"
+
+
 class Membership(models.Model):
-    """One role of one person in one workspace; several add up."""
+    """One role of one person, or of one team, in one workspace; several add up."""
 
     id = models.CharField(primary_key=True, max_length=40)
     workspace = models.ForeignKey(Workspace, models.PROTECT, related_name="memberships")
-    user = models.ForeignKey(User, models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(User, models.PROTECT, null=True, related_name="memberships")
+    team = models.ForeignKey(Team, models.PROTECT, null=True, related_name="memberships")
     role = models.CharField(max_length=16)
     granted_by = models.CharField(max_length=40)
     granted_at = models.DateTimeField()
@@ -101,13 +144,105 @@ class Membership(models.Model):
     class Meta:
         constraints = (
             models.UniqueConstraint(fields=("workspace", "user", "role"), name="membership_unique"),
+            models.UniqueConstraint(fields=("workspace", "team", "role"), name="membership_team_unique"),
+            models.CheckConstraint(
+                condition=Q(user__isnull=True) ^ Q(team__isnull=True), name="membership_one_holder"
+            ),
             models.CheckConstraint(
                 condition=Q(role__in=[role.value for role in WorkspaceRole]), name="membership_role_known"
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.user_id} is {self.role} in {self.workspace_id}"
+        return f"{self.user_id or self.team_id} is {self.role} in {self.workspace_id}"
+
+
+class Invitation(models.Model):
+    """An offer of one role to whoever holds the text; only its SHA-256 is stored."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    workspace = models.ForeignKey(Workspace, models.PROTECT, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=16)
+    digest = models.BinaryField(max_length=32, unique=True)
+    invited_by = models.CharField(max_length=40)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    accepted_by = models.CharField(max_length=40, null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.email} as {self.role}"
+
+
+class SetupLink(models.Model):
+    """Lets one person set their first or next password, once; only the SHA-256 of the text is stored."""
+
+    user = models.OneToOneField(User, models.CASCADE, primary_key=True, related_name="setup_link")
+    digest = models.BinaryField(max_length=32, unique=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"setup of {self.user_id}"
+
+
+class ResourceShare(models.Model):
+    """Opens one object of a workspace to another workspace, to read or to use."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    resource_kind = models.CharField(max_length=8, choices=_choices(("agent", "tool", "skill")))
+    resource_id = models.CharField(max_length=120)
+    workspace = models.ForeignKey(Workspace, models.PROTECT, related_name="shares")
+    access = models.CharField(max_length=4, choices=_choices(("read", "use")))
+    shared_by = models.CharField(max_length=40)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("resource_kind", "resource_id", "workspace"), name="share_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.resource_kind} {self.resource_id} to {self.workspace_id}"
+
+
+class FeatureFlag(models.Model):
+    """How one flag is set; a flag without a row stands at its default (`identity.access.FEATURES`)."""
+
+    key = models.CharField(primary_key=True, max_length=40)
+    enabled = models.BooleanField()
+    stage = models.CharField(max_length=12, choices=_choices(tuple(Stage)))
+    percent = models.PositiveSmallIntegerField(default=100)
+    workspaces = models.JSONField(default=list)
+    version = models.PositiveIntegerField(default=1)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(percent__gte=0, percent__lte=100), name="flag_percent"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.key}: {'on' if self.enabled else 'off'}"
+
+
+class FeatureFlagChange(models.Model):
+    """One change of one flag, never altered (`identity.guards`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(max_length=40, db_index=True)
+    before = models.JSONField(null=True)
+    after = models.JSONField()
+    actor = models.CharField(max_length=40)
+    reason = models.CharField(max_length=200)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.key} at {self.at:%Y-%m-%d %H:%M}"
 
 
 class Agent(models.Model):
@@ -135,7 +270,10 @@ class Agent(models.Model):
 
 
 class ApiToken(models.Model):
-    """A bearer credential, stored as the SHA-256 of its text and a public lookup part."""
+    """A bearer credential, stored as the SHA-256 of its text and a public lookup part.
+
+    `family` is the id of the first token of a line of rotations; limits are counted per family.
+    """
 
     id = models.CharField(primary_key=True, max_length=40)
     kind = models.CharField(max_length=3, choices=_choices(tuple(TokenKind)))
@@ -149,8 +287,18 @@ class ApiToken(models.Model):
     minted_by = models.CharField(max_length=40)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    family = models.CharField(max_length=40, db_index=True)
+    rotated_from = models.OneToOneField("self", models.PROTECT, null=True, related_name="successor")
+    overlap_ends_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
     revoked_reason = models.CharField(max_length=200, blank=True)
+    last_used_at = models.DateTimeField(null=True)
+    last_used_network = models.CharField(max_length=50, blank=True)
+    exposed_at = models.DateTimeField(null=True)
+    rate_per_minute = models.PositiveIntegerField(default=120)
+    allowed_networks = models.JSONField(default=list)
+    bound_device = models.CharField(max_length=40, null=True)
+    from_bootstrap = models.BooleanField(default=False)
 
     class Meta:
         constraints = (
@@ -158,10 +306,120 @@ class ApiToken(models.Model):
                 condition=Q(principal_user__isnull=True) ^ Q(principal_agent__isnull=True),
                 name="token_one_principal",
             ),
+            models.CheckConstraint(
+                condition=Q(rate_per_minute__gte=10, rate_per_minute__lte=10000), name="token_rate"
+            ),
         )
 
     def __str__(self) -> str:
         return f"{self.label} ({self.kind})"
+
+
+class TokenElevation(models.Model):
+    """A one-time code entered for a personal token; it counts from one network and for five minutes."""
+
+    token = models.OneToOneField(ApiToken, models.CASCADE, primary_key=True, related_name="elevation")
+    network = models.CharField(max_length=50)
+    authority_epoch = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"elevation of {self.token_id}"
+
+
+class RateBucket(models.Model):
+    """Counts of one limited key by second; used when no Redis is configured."""
+
+    key = models.CharField(primary_key=True, max_length=80)
+    buckets = models.JSONField(default=dict)
+    updated_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ConsoleSession(models.Model):
+    """A console login. The cookie's value is nowhere, only its SHA-256.
+
+    `mfa_at`, `mfa_network` and `mfa_epoch` say when, from where and under which authority the last
+    one-time code was entered.
+    """
+
+    key_digest = models.CharField(primary_key=True, max_length=64)
+    user = models.ForeignKey(User, models.CASCADE, related_name="console_sessions")
+    data = models.TextField()
+    created_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    absolute_expires_at = models.DateTimeField()
+    ip = models.CharField(max_length=45)
+    user_agent = models.CharField(max_length=200, blank=True)
+    mfa_at = models.DateTimeField(null=True)
+    mfa_network = models.CharField(max_length=50, blank=True)
+    mfa_epoch = models.PositiveIntegerField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    ended_reason = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        indexes = (models.Index(fields=("user", "ended_at"), name="console_session_live"),)
+
+    def __str__(self) -> str:
+        return f"session of {self.user_id}"
+
+
+class LoginFailure(models.Model):
+    """Failed logins of one account from one network; no row means none lately."""
+
+    account_key = models.CharField(max_length=64)
+    network = models.CharField(max_length=50, db_index=True)
+    count = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("account_key", "network"), name="login_failure_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.count} from {self.network}"
+
+
+class LoginSuccess(models.Model):
+    """The last right login of one account from one network; kept for 30 days."""
+
+    account_key = models.CharField(max_length=64)
+    network = models.CharField(max_length=50)
+    last_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("account_key", "network"), name="login_success_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.account_key[:8]} from {self.network}"
+
+
+class RejectionTally(models.Model):
+    """Refused credentials of one minute, summed until the sweeper writes them to the journal."""
+
+    kind = models.CharField(max_length=8, choices=_choices(("login", "token")))
+    network = models.CharField(max_length=50)
+    subject = models.CharField(max_length=40)
+    reason = models.CharField(max_length=40)
+    minute = models.DateTimeField(db_index=True)
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("kind", "network", "subject", "reason", "minute"), name="rejection_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.reason}"
 
 
 class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
@@ -170,6 +428,7 @@ class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
     throttling_failure_timestamp: datetime | None
     seed_sealed = models.BinaryField(max_length=128)
     last_t = models.BigIntegerField(default=-1)
+    from_bootstrap = models.BooleanField(default=False)
 
     class Meta:
         constraints = (
@@ -207,3 +466,17 @@ class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
             self.throttle_reset(commit=False)
         self.save()
         return step is not None
+
+
+class RecoveryCode(TimestampMixin, Device):
+    """One recovery code; only its SHA-256 is stored. The row stays after use, so a session keeps it."""
+
+    digest = models.BinaryField(max_length=32, unique=True)
+    used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user_id}"
+
+    def verify_token(self, token: str) -> bool:
+        """Django-otp's entry is closed: a code is used up under a lock (`identity.factors`)."""
+        return False

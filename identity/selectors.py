@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
+from identity.access import Registry, Standing, safe_permissions, safe_roles
+from identity.flags import registry
 from identity.lifecycle import AgentState
 from identity.models import Agent, ApiToken, Membership, TotpFactor, User, Workspace
 from identity.roles import (
     AGENT_PERMISSIBLE,
-    MATRIX,
     Permission,
     WorkspaceRole,
     known_roles,
@@ -39,39 +42,71 @@ def user_by_name(username: str) -> User | None:
     return User.objects.filter(username=username.lower()).first()
 
 
+def standings(
+    *, user_ids: Iterable[str], workspace_id: str, now: datetime, flags: Registry | None = None
+) -> dict[str, Standing]:
+    """Return the roles each of these people holds here and in `instance`, directly or by a team.
+
+    One query. Somebody inactive or without a role stands for nothing. In safe mode (flag `rbac` off)
+    owners stay owners and everybody else is a viewer.
+    """
+    wanted, flags = frozenset(user_ids), flags or registry()
+    direct, by_team = Q(user_id__in=wanted), Q(team__members__user_id__in=wanted)
+    here = Q(workspace_id=workspace_id) | Q(workspace__slug=INSTANCE)
+    found: dict[str, tuple[set[str], set[str]]] = {person: (set(), set()) for person in wanted}
+    for person, role, place, slug in _live_roles(now, here, direct | by_team):
+        if person not in found:
+            continue
+        if place == workspace_id:
+            found[person][0].add(role)
+        if slug == INSTANCE:
+            found[person][1].add(role)
+    return {
+        person: Standing(safe_roles(flags, _known(local)), safe_roles(flags, _known(wide)))
+        for person, (local, wide) in found.items()
+    }
+
+
+def standing_of(*, user_id: str, workspace_id: str, now: datetime, flags: Registry | None = None) -> Standing:
+    """Return the roles one person holds here and in `instance`."""
+    return standings(user_ids=(user_id,), workspace_id=workspace_id, now=now, flags=flags)[user_id]
+
+
 def roles_of(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[WorkspaceRole]:
     """Return the roles an active person holds by membership in this very workspace."""
-    texts = _live_memberships(now).filter(user_id=user_id, workspace_id=workspace_id)
-    return _known(frozenset(texts.values_list("role", flat=True)))
+    return standing_of(user_id=user_id, workspace_id=workspace_id, now=now).local
 
 
 def instance_roles_of(*, user_id: str, now: datetime) -> frozenset[WorkspaceRole]:
     """Return the roles an active person holds in the workspace `instance`; they reach everywhere."""
-    texts = _live_memberships(now).filter(user_id=user_id, workspace__slug=INSTANCE)
-    return _known(frozenset(texts.values_list("role", flat=True)))
+    return standing_of(user_id=user_id, workspace_id="", now=now).wide
 
 
 def effective_roles(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[WorkspaceRole]:
     """Return the roles that count in this workspace: its own and those of `instance`."""
-    local = roles_of(user_id=user_id, workspace_id=workspace_id, now=now)
-    return local | instance_roles_of(user_id=user_id, now=now)
+    standing = standing_of(user_id=user_id, workspace_id=workspace_id, now=now)
+    return standing.local | standing.wide
 
 
 def permissions_of_user(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[Permission]:
     """Return what this person may do in this workspace now; nothing for an inactive person."""
-    local = roles_of(user_id=user_id, workspace_id=workspace_id, now=now)
-    wide = instance_roles_of(user_id=user_id, now=now)
-    return permissions_of(local, in_instance=False) | permissions_of(wide, in_instance=True)
+    return permissions_at(standing_of(user_id=user_id, workspace_id=workspace_id, now=now))
+
+
+def permissions_at(standing: Standing) -> frozenset[Permission]:
+    """Return what these roles hold together."""
+    local = permissions_of(standing.local, in_instance=False)
+    return local | permissions_of(standing.wide, in_instance=True)
 
 
 def holders(permission: Permission, now: datetime) -> frozenset[str]:
     """Return the people who are active, can log in and hold `permission` anywhere in the instance."""
-    rows = _live_memberships(now).filter(user__can_log_in=True, role__in=MATRIX[permission])
-    found = rows.values_list("user_id", "role", "workspace__slug")
+    flags = registry()
+    can = Q(user__can_log_in=True) | Q(team__members__user__can_log_in=True)
     return frozenset(
-        user_id
-        for user_id, role, slug in found
-        if permission in permissions_of(_known(frozenset({role})), in_instance=slug == INSTANCE)
+        person
+        for person, role, _, slug in _live_roles(now, can)
+        if permission in permissions_of(safe_roles(flags, _known({role})), in_instance=slug == INSTANCE)
     )
 
 
@@ -108,15 +143,17 @@ def principal_of_user(
     token: ApiToken | None = None,
 ) -> Principal:
     """Return the person as a principal in `workspace_id`, bounded by the scopes of `token` if any."""
-    roles = roles_of(user_id=user.pk, workspace_id=workspace_id, now=now)
-    wide = instance_roles_of(user_id=user.pk, now=now)
-    held = permissions_of(roles, in_instance=False) | permissions_of(wide, in_instance=True)
+    flags = registry()
+    minter = token.minted_by if token else user.pk
+    found = standings(user_ids=(user.pk, minter), workspace_id=workspace_id, now=now, flags=flags)
+    own = found[user.pk]
+    held = permissions_at(own)
     return Principal(
         kind=PrincipalKind.USER,
         id=user.pk,
         owner_id=user.pk,
         workspace_id=workspace_id,
-        roles=roles,
+        roles=own.local,
         permissions=held if token is None else narrowed(held, token.scopes),
         auth_strength=strength,
         client_ip=client_ip,
@@ -125,8 +162,10 @@ def principal_of_user(
         token_id=token.pk if token else None,
         session_digest=session_digest,
         surface=surface,
-        instance_roles=wide,
+        instance_roles=own.wide,
         active=user.is_active,
+        vouching=found[minter],
+        flags=flags,
     )
 
 
@@ -140,14 +179,18 @@ def principal_of_agent(
     surface: Surface = Surface.API,
 ) -> Principal:
     """Return the agent with token scopes ∩ what an agent may hold ∩ what its owner holds now."""
-    held = permissions_of_user(user_id=agent.owner_id, workspace_id=agent.workspace_id, now=now)
-    bounded = held & AGENT_PERMISSIBLE
+    flags = registry()
+    minter = token.minted_by if token else agent.owner_id
+    people = (agent.owner_id, minter)
+    found = standings(user_ids=people, workspace_id=agent.workspace_id, now=now, flags=flags)
+    own = found[agent.owner_id]
+    bounded = safe_permissions(flags, permissions_at(own) & AGENT_PERMISSIBLE)
     return Principal(
         kind=PrincipalKind.AGENT,
         id=agent.pk,
         owner_id=agent.owner_id,
         workspace_id=agent.workspace_id,
-        roles=effective_roles(user_id=agent.owner_id, workspace_id=agent.workspace_id, now=now),
+        roles=own.local | own.wide,
         permissions=bounded if token is None else narrowed(bounded, token.scopes),
         auth_strength=AuthStrength.TOKEN if token else AuthStrength.NONE,
         client_ip=client_ip,
@@ -156,6 +199,8 @@ def principal_of_agent(
         token_id=token.pk if token else None,
         surface=surface,
         active=agent_is_live(agent),
+        vouching=found[minter],
+        flags=flags,
     )
 
 
@@ -195,17 +240,23 @@ def _live_token(token_id: str | None, agent_id: str, now: datetime) -> ApiToken 
     ).first()
 
 
-def _live_memberships(now: datetime) -> QuerySet[Membership]:
-    return Membership.objects.filter(
-        Q(expires_at__isnull=True) | Q(expires_at__gt=now),
-        user__is_active=True,
-        workspace__archived_at__isnull=True,
-    )
+def _live_roles(now: datetime, *conditions: Q) -> QuerySet[Membership, tuple[str, str, str, str]]:
+    """Memberships in force as (person, role, workspace id, slug); a team's once for each member.
+
+    The conditions may speak of `team__members`; they must stand in this one `filter` to mean the same
+    member as the answer does.
+    """
+    active = Q(user__is_active=True) | Q(team__members__user__is_active=True)
+    lasting = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+    rows = Membership.objects.filter(lasting, active, *conditions, workspace__archived_at__isnull=True)
+    named = rows.annotate(holder=Coalesce("user_id", "team__members__user_id"))
+    return named.values_list("holder", "role", "workspace_id", "workspace__slug")
 
 
-def _known(texts: frozenset[str]) -> frozenset[WorkspaceRole]:
-    roles = known_roles(texts)
-    if len(roles) != len(texts):
+def _known(texts: Iterable[str]) -> frozenset[WorkspaceRole]:
+    named = frozenset(texts)
+    roles = known_roles(named)
+    if len(roles) != len(named):
         logger.error("a membership holds a role that does not exist; it grants nothing")
     return roles
 

@@ -149,7 +149,7 @@ def grant_membership(
         actor=actor,
         subject=membership.pk,
         now=now,
-        data={"user": user.pk, "workspace": workspace.pk, "role": role.value},
+        data={"user": user.pk, "team": None, "workspace": workspace.pk, "role": role.value},
     )
     return membership
 

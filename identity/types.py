@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from identity.access import ALL_OFF, NOBODY, Registry, Standing
 from identity.roles import Permission, WorkspaceRole
 from kernel.record import Actor
 
@@ -43,7 +44,9 @@ class Principal:
     `owner_id` is the human answerable and equals `id` for a user. `permissions` are what is left
     after every intersection (role, token scope, kind). `roles` hold in `workspace_id`,
     `instance_roles` in every workspace. `authenticated_at` is the moment of the last proof; a
-    `fresh_mfa` counts from there.
+    `fresh_mfa` counts from there. `vouching` are the roles of the person, or of the token's minter as
+    they stand now; features in a stage ask for them. `flags` are the feature flags as this request
+    found them; without any, every feature is off.
     """
 
     kind: PrincipalKind
@@ -62,6 +65,8 @@ class Principal:
     surface: Surface = Surface.API
     instance_roles: frozenset[WorkspaceRole] = frozenset()
     active: bool = True
+    vouching: Standing = NOBODY
+    flags: Registry = ALL_OFF
 
     def actor(self) -> Actor:
         """Return the ids the journal keeps of this principal."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 CODES: dict[str, str] = {
     "already_decided": "The request was already decided",
+    "already_rotated": "The token was rotated already",
     "amount_must_be_string": "An amount must be a decimal string",
     "authentication_throttled": "Too many failed authentications",
     "backend_unavailable": "No execution backend can serve this",
@@ -14,6 +15,8 @@ CODES: dict[str, str] = {
     "comment_required": "A comment is required",
     "conflict": "The state changed meanwhile",
     "database_unavailable": "The database cannot be reached",
+    "dependency_off": "A feature this one needs is off",
+    "feature_disabled": "The feature is switched off",
     "frozen": "A freeze is in force",
     "idempotency_in_progress": "The first request with this key is still running",
     "idempotency_key_invalid": "The idempotency key is not usable",
@@ -45,6 +48,7 @@ CODES: dict[str, str] = {
     "precondition_failed": "The precondition failed",
     "precondition_required": "A precondition is required",
     "rate_limited": "Too many requests",
+    "rate_limiter_unavailable": "The rate limiter does not answer",
     "reviewer_is_agent": "An agent may never review",
     "role_required": "The role does not permit this",
     "run.closed": "The run is closed",
@@ -63,6 +67,7 @@ CODES: dict[str, str] = {
     "unknown_parameter": "The query has an unknown parameter",
     "unknown_scope": "The scope does not exist",
     "unsupported_media_type": "The content type is not supported",
+    "untrusted_proxy_header": "A proxy header came from somebody who is no proxy",
     "vault.integrity_failed": "Sealed data failed its integrity check",
     "vault.kek_insecure": "A vault key file has unsafe ownership or mode",
     "vault.kek_missing": "A vault key is missing",

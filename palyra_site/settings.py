@@ -6,6 +6,7 @@ from pathlib import Path
 
 import environ
 
+from identity.networks import parse_networks
 from palyra_site.home import instance_digest, sealing_key
 
 env = environ.Env()
@@ -19,6 +20,7 @@ PALYRA_SECRET_KEY_FILE = Path(
     env.str("PALYRA_SECRET_KEY_FILE", default=str(PALYRA_HOME / "keys" / "secret.key"))
 )
 PALYRA_VAULT_KEK_DIR = Path(env.str("PALYRA_VAULT_KEK_DIR", default=str(PALYRA_HOME / "keys")))
+PALYRA_TRUSTED_PROXIES = parse_networks(env.list("PALYRA_TRUSTED_PROXIES", default=[]))
 PALYRA_INSTANCE = instance_digest(PALYRA_HOME)
 PALYRA_MAX_WAITERS = env.int("PALYRA_MAX_WAITERS", default=200)
 PALYRA_SANDBOX_SLOTS = env.int("PALYRA_SANDBOX_SLOTS", default=0)
@@ -50,7 +52,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "governance.api.middleware.RequestIdMiddleware",
+    "governance.api.middleware.RequestFactsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "governance.admin.headers.ConsoleHeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

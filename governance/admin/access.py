@@ -19,6 +19,7 @@ from kernel.clock import utc_now
 SENTENCES = {
     "role_required": "Your roles do not include {permission}. An owner or admin can grant a role that does.",
     "step_up_required": "{permission} needs a sign-in with a one-time code.",
+    "feature_disabled": "{permission} belongs to a feature that is switched off here.",
     "workspace_mismatch": "This belongs to another workspace.",
 }
 
@@ -40,7 +41,11 @@ class Visit:
     def refusal(self, permission: Permission, workspace_id: str | None = None) -> str | None:
         """Return why not, as a plain word of `authorize`, or None when permitted."""
         verdict = authorize(
-            self.principal, permission, workspace_id=workspace_id or self.workspace.pk, now=self.now
+            self.principal,
+            permission,
+            workspace_id=workspace_id or self.workspace.pk,
+            flags=self.principal.flags,
+            now=self.now,
         )
         return None if verdict.allowed else verdict.reason
 
@@ -69,7 +74,7 @@ def visit_of(request: HttpRequest) -> Visit:
         session=request.session,
         verified=bool(user.is_verified()),  # type: ignore[attr-defined]  # put there by django-otp
         workspace_id=workspace.pk,
-        client_ip=request.META.get("REMOTE_ADDR", ""),
+        client_ip=getattr(request, "palyra_client_ip", ""),
         request_id=getattr(request, "palyra_request_id", ""),
         now=now,
     )

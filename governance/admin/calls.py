@@ -9,7 +9,6 @@ from django.db.models import Q
 from django.http import HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 
-from governance import operations
 from governance.admin.access import Visit
 from governance.admin.arguments import arguments
 from governance.admin.isolation import isolation_of, limits_used
@@ -20,6 +19,7 @@ from governance.admin.paging import choice_filter, list_page, text_filter
 from governance.admin.timeline import steps_of
 from governance.call_state import OPEN_STATES, CallState
 from governance.models import Run
+from governance.operations import runs
 from governance.prompts import parameters_view
 from governance.selectors import (
     CallView,
@@ -121,7 +121,7 @@ def cancel_call(visit: Visit, call_id: str) -> HttpResponse:
     if visit.request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     try:
-        operations.cancel_call(call_id=call_id, principal=visit.principal, reason="console", now=visit.now)
+        runs.cancel_call(call_id=call_id, principal=visit.principal, reason="console", now=visit.now)
         messages.success(visit.request, "The call is being stopped.")
     except PalyraError as refusal:
         if refusal.status == 404:
@@ -181,7 +181,7 @@ def cancel_run(visit: Visit, run_id: str) -> HttpResponse:
     if visit.request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     try:
-        operations.cancel_run(run_id=run_id, principal=visit.principal, reason="console", now=visit.now)
+        runs.cancel_run(run_id=run_id, principal=visit.principal, reason="console", now=visit.now)
         messages.success(visit.request, "The run is closed; its open calls are being stopped.")
     except PalyraError as refusal:
         if refusal.status == 404:

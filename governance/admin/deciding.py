@@ -10,9 +10,10 @@ from datetime import datetime
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
 from approvals.types import RequestStatus, ReviewInput, Verdict
-from governance import idempotency, operations, pipeline
+from governance import idempotency, pipeline
 from governance.admin.access import Visit
 from governance.idempotency import Replay, Ticket
+from governance.operations import signing_in
 from identity.sessions import code_entered_at, mark_code_entered
 from kernel.errors import PalyraError, PreconditionFailedError
 
@@ -118,7 +119,7 @@ def _code_time(visit: Visit) -> datetime | None:
     code = visit.request.POST.get("code", "").strip()
     if not code:
         return code_entered_at(visit.request.session)
-    verified = operations.step_up(principal=visit.principal, code=code, now=visit.now)
+    verified = signing_in.step_up(principal=visit.principal, code=code, now=visit.now)
     mark_code_entered(visit.request.session, verified)
     return verified
 

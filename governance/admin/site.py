@@ -13,11 +13,11 @@ from django.urls import URLPattern, URLResolver, path, re_path, register_convert
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_otp.admin import OTPAdminSite
 
-from governance import operations
 from governance.admin import approvals, calls, catalog, home, record
 from governance.admin.access import Visit
 from governance.admin.layout import THEME, THEMES
 from governance.admin.pages import NOT_FOUND, Page, page, refused
+from governance.operations import signing_in
 from identity.forms import LoginForm
 from identity.selectors import user_by_name
 from identity.sessions import mark_code_entered
@@ -50,14 +50,14 @@ class ConsoleLogin(LoginView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         now, user = utc_now(), form.get_user()
-        operations.record_login(user_id=user.pk, succeeded=True, now=now)
+        signing_in.record_login(user_id=user.pk, succeeded=True, now=now)
         response = super().form_valid(form)
         mark_code_entered(self.request.session, now)
         return response
 
     def form_invalid(self, form: Any) -> HttpResponse:
         user = user_by_name(str(form.data.get("username", ""))[:150].replace("\0", ""))
-        operations.record_login(user_id=user.pk if user else None, succeeded=False, now=utc_now())
+        signing_in.record_login(user_id=user.pk if user else None, succeeded=False, now=utc_now())
         return super().form_invalid(form)
 
 

@@ -23,7 +23,7 @@ class BearerAuthentication(BaseAuthentication):
             raise RejectedCredentialError(Rejection.MALFORMED)
         principal = principal_of(
             authorization=authorization_values(request),
-            client_ip=request.META.get("REMOTE_ADDR", ""),
+            client_ip=getattr(request, "palyra_client_ip", ""),
             request_id=getattr(request, "palyra_request_id", ""),
             now=utc_now(),
         )

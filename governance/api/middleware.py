@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from governance.api.limits import API_HEADERS, PREFIXES
 from governance.api.request_ids import request_id_of
+from identity.networks import client_address
 
 
-class RequestIdMiddleware:
-    """Take the caller's X-Request-Id when it is well formed, else mint one; echo it."""
+class RequestFactsMiddleware:
+    """Note what every adapter asks of a request: its id, echoed in the answer, and the client's address.
+
+    The caller's X-Request-Id is taken when it is well formed, else one is minted. X-Forwarded-For is
+    believed of the proxies in PALYRA_TRUSTED_PROXIES only.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -19,9 +25,16 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request_id = request_id_of(request.META.get("HTTP_X_REQUEST_ID", ""))
         request.palyra_request_id = request_id  # type: ignore[attr-defined]  # read by adapters only
+        request.palyra_client_ip = _client_ip(request)  # type: ignore[attr-defined]  # as above
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
         if request.path.startswith(PREFIXES) or request.path in ("/healthz", "/readyz"):
             for name, value in API_HEADERS.items():
                 response[name] = value
         return response
+
+
+def _client_ip(request: HttpRequest) -> str:
+    meta = request.META
+    forwarded = meta.get("HTTP_X_FORWARDED_FOR", "")
+    return client_address(meta.get("REMOTE_ADDR", ""), forwarded, settings.PALYRA_TRUSTED_PROXIES)

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from governance.authority import require_permission
 from identity.roles import Permission
 from identity.types import Principal
-from kernel.errors import AuthenticationError, RefusedError
+from kernel.clock import utc_now
+from kernel.errors import AuthenticationError
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
 class HoldsPermission(BasePermission):
-    """Early refusal by scope; the services check again under their lock."""
+    """Early refusal by the one matrix; the services check again under their lock."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         principal: object = request.user
@@ -29,6 +31,6 @@ class HoldsPermission(BasePermission):
         if method not in needed:
             return method not in view.allowed_methods
         permission = needed[method]
-        if permission is None or permission in principal.permissions:
-            return True
-        raise RefusedError("insufficient_scope", f"This credential does not hold {permission.value}.")
+        if permission is not None:
+            require_permission(principal, permission, principal.workspace_id, utc_now())
+        return True

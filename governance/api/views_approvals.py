@@ -16,7 +16,7 @@ from approvals.eligibility import Eligibility
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
 from approvals.types import RequestStatus, ReviewInput, Risk, SubjectType
-from governance import idempotency, operations, pipeline
+from governance import idempotency, pipeline
 from governance.api import schemas
 from governance.api.authentication import caller
 from governance.api.bodies import CancelBody, DecisionBody
@@ -27,6 +27,7 @@ from governance.api.strict import read_body, read_query, read_texts
 from governance.api.views_calls import known_values
 from governance.api.wire import render_approval, render_outcome
 from governance.idempotency import Ticket
+from governance.operations import runs, signing_in
 from identity.roles import Permission
 from identity.types import Principal, PrincipalKind
 from kernel.clock import utc_now
@@ -112,7 +113,7 @@ class ApprovalDecision(APIView):
             now = utc_now()
             verified = None
             if body.get("otp") and caller(request).kind is PrincipalKind.USER:
-                verified = operations.step_up(principal=caller(request), code=body["otp"], now=now)
+                verified = signing_in.step_up(principal=caller(request), code=body["otp"], now=now)
             outcome = pipeline.review(
                 request_id=approval_id,
                 principal=caller(request),
@@ -143,7 +144,7 @@ class ApprovalCancel(APIView):
         read_body(request, CancelBody)
 
         def work(ticket: Ticket | None) -> Response:
-            cancelled = operations.cancel_request(
+            cancelled = runs.cancel_request(
                 request_id=require_id("apr", approval_id), principal=caller(request), now=utc_now()
             )
             answer = _many([cancelled], caller(request))[0]

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance import operations, pipeline
+from governance import pipeline
 from governance.api import schemas
 from governance.api.authentication import caller
 from governance.api.bodies import CancelBody, RunBody, ToolCallBody
@@ -23,6 +23,7 @@ from governance.api.wire import render_call, render_call_row, render_run
 from governance.call_state import OPEN_STATES, CallState
 from governance.idempotency import Replay, Ticket
 from governance.models import Run, ToolCall
+from governance.operations import runs
 from governance.proposals import Proposal
 from governance.selectors import (
     CallView,
@@ -71,7 +72,7 @@ class Runs(APIView):
         body = read_body(request, RunBody)
 
         def work(ticket: Ticket | None) -> Response:
-            run = operations.open_run(
+            run = runs.open_run(
                 principal=caller(request),
                 wishes=body,
                 now=utc_now(),
@@ -101,7 +102,7 @@ class RunCancel(APIView):
         body = read_body(request, CancelBody)
 
         def work(ticket: Ticket | None) -> Response:
-            run = operations.cancel_run(
+            run = runs.cancel_run(
                 run_id=require_id("run", run_id),
                 principal=caller(request),
                 reason=body.get("reason", ""),
@@ -194,7 +195,7 @@ class ToolCallCancel(APIView):
         body = read_body(request, CancelBody)
 
         def work(ticket: Ticket | None) -> Response:
-            view = operations.cancel_call(
+            view = runs.cancel_call(
                 call_id=require_id("call", call_id),
                 principal=caller(request),
                 reason=body.get("reason", ""),
@@ -219,7 +220,7 @@ class ToolCallAttestation(APIView):
     def get(self, request: Request, call_id: str) -> Response:
         read_query(request, frozenset())
         view = require_call(caller(request), require_id("call", call_id))
-        return Response(operations.attestation_envelope(view))
+        return Response(runs.attestation_envelope(view))
 
 
 def _proposal(request: Request, body: Mapping[str, Any]) -> Proposal:
@@ -231,7 +232,7 @@ def _proposal(request: Request, body: Mapping[str, Any]) -> Proposal:
         input=body["input"],
         parent_call_id=require_id("call", parent) if parent is not None else None,
         idempotency_key=request.headers.get("Idempotency-Key"),
-        traceparent=traceparent if operations.is_traceparent(traceparent) else None,
+        traceparent=traceparent if runs.is_traceparent(traceparent) else None,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
+from identity.access import FEATURES, FlagSetting, Registry, Stage, Standing
 from identity.authorization import authorize, required_strength
 from identity.roles import (
     AGENT_PERMISSIBLE,
@@ -22,6 +23,7 @@ from identity.types import AuthStrength, Principal, PrincipalKind
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 HOME = "wsp_home"
 EVERYTHING = frozenset(Permission)
+ALL_ON = Registry({key: FlagSetting(enabled=True, stage=Stage.GENERAL) for key in FEATURES})
 
 TABLE = """
 ✓✓✓✓✓✓ runs.read calls.read tools.read agents.read budgets.read usage.read models.read skills.read
@@ -69,11 +71,20 @@ def person(*roles: WorkspaceRole, wide: frozenset[WorkspaceRole] = frozenset()) 
         request_id="req_1",
         authenticated_at=NOW,
         instance_roles=wide,
+        vouching=Standing(local, wide),
+        flags=ALL_ON,
     )
 
 
 def reason(principal: Principal, permission: str, workspace: str = HOME, *shares: str) -> str:
-    verdict = authorize(principal, permission, workspace_id=workspace, shares=frozenset(shares), now=NOW)
+    verdict = authorize(
+        principal,
+        permission,
+        workspace_id=workspace,
+        shares=frozenset(shares),
+        flags=principal.flags,
+        now=NOW,
+    )
     assert verdict.allowed is (verdict.reason == "permitted")
     return verdict.reason
 
@@ -165,13 +176,13 @@ def test_more_roles_or_scopes_never_permit_less(
     kind = data.draw(st.sampled_from(PrincipalKind))
     small = replace(person(*some[0], wide=data.draw(roles)), permissions=held[0], kind=kind)
     large = replace(small, roles=some[0] | some[1], permissions=held[0] | held[1])
-    if authorize(small, permission, workspace_id=HOME, now=NOW).allowed:
-        assert authorize(large, permission, workspace_id=HOME, now=NOW).allowed
+    if authorize(small, permission, workspace_id=HOME, flags=ALL_ON, now=NOW).allowed:
+        assert authorize(large, permission, workspace_id=HOME, flags=ALL_ON, now=NOW).allowed
 
 
 @given(st.text(max_size=30), roles)
 def test_any_text_gets_an_answer(text: str, some: frozenset[WorkspaceRole]) -> None:
-    verdict = authorize(person(*some), text, workspace_id=HOME, now=NOW)
+    verdict = authorize(person(*some), text, workspace_id=HOME, flags=ALL_ON, now=NOW)
     assert verdict.allowed is (text in permissions_of(some, in_instance=False))
 
 

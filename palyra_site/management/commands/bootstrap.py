@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from governance import operations
+from governance.operations import installation
 from kernel.clock import utc_now
 
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     help = "Create the keys, the owner, the baseline policy and the demo, once."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        made = operations.bootstrap(now=utc_now())
+        made = installation.bootstrap(now=utc_now())
         if made is None:
             self.stdout.write("already bootstrapped")
             return

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
-from governance import operations
+from governance.operations import sweeping
 from kernel.clock import utc_now
 from palyra_site import broker
 
@@ -45,7 +45,7 @@ def sweep_once() -> None:
     close_old_connections()
     now = utc_now()
     try:
-        done = operations.sweep(now) | {"messages_deleted": broker.sweep_processed(now)}
+        done = sweeping.sweep(now) | {"messages_deleted": broker.sweep_processed(now)}
     except Exception:
         log.exception("the sweep failed")
         return

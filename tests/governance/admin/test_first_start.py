@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from governance import operations
+from governance.operations import installation
 from identity.models import User, Workspace
 from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
@@ -22,7 +22,7 @@ LEFT_BEHIND = "The first start&#x27;s credentials still work"
 @pytest.fixture
 def owner(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(settings, "PALYRA_HOME", tmp_path)
-    operations.bootstrap(now=utc_now())
+    installation.bootstrap(now=utc_now())
     person = User.objects.get(username="owner")
     enrol(person)
     return sign_in(person)

@@ -10,8 +10,9 @@ from django.test import Client
 from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.oath import TOTP
 
-from governance import operations, pipeline
+from governance import pipeline
 from governance.models import Run
+from governance.operations import installation, runs
 from governance.proposals import Proposal
 from governance.selectors import CallView
 from identity.models import Agent, TotpFactor, User, Workspace
@@ -52,9 +53,9 @@ class World:
 def make_world() -> World:
     """Found the installation, announce a worker, and add a person for each role."""
     now = utc_now()
-    operations.bootstrap(now=now)
+    installation.bootstrap(now=now)
     executors = frozenset(Executor)
-    operations.announce_worker(host=HOST, boot=BOOT, probe=Probe(executors=executors), now=now)
+    installation.announce_worker(host=HOST, boot=BOOT, probe=Probe(executors=executors), now=now)
     workspace = Workspace.objects.get(slug="default")
     owner = User.objects.get(username="owner")
     roles = {
@@ -108,7 +109,7 @@ def principal_of(agent: Agent) -> Principal:
 def propose(agent: Agent, tool: str, values: dict[str, object], *, purpose: str = "a test") -> CallView:
     """Propose one call in a run of its own."""
     actor = principal_of(agent)
-    run: Run = operations.open_run(principal=actor, wishes={"purpose": purpose}, now=utc_now())
+    run: Run = runs.open_run(principal=actor, wishes={"purpose": purpose}, now=utc_now())
     return pipeline.submit(
         proposal=Proposal(run_id=run.id, tool=tool, input=values), principal=actor, now=utc_now()
     )

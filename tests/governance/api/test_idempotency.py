@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import time_machine
 
-from governance import idempotency, operations
+from governance import idempotency
 from governance.models import IdempotencyRecord, Run, ToolCall
+from governance.operations import runs
 from identity.models import Agent
 from kernel.clock import utc_now
 from kernel.errors import UnavailableError
@@ -212,7 +213,7 @@ def test_our_own_failure_is_not_remembered(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(operations, "open_run", fail)
+        patch.setattr(runs, "open_run", fail)
         assert world.agent.post("runs", {}, Idempotency_Key=KEY).status_code in (500, 503)
     assert not IdempotencyRecord.objects.exists()
     assert world.agent.post("runs", {}, Idempotency_Key=KEY).status_code == 201

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 from django.core import signing
 
-from governance import operations
 from governance.models import Run
+from governance.operations import sweeping
 from identity.models import Agent
 from kernel.clock import utc_now
 from kernel.ids import new_id
@@ -21,7 +21,7 @@ ROWS = 300
 
 
 def add_runs(world: World, count: int) -> list[str]:
-    """Add runs of the agent as `operations.open_run` writes them, in one statement."""
+    """Add runs of the agent as `runs.open_run` writes them, in one statement."""
     now = utc_now()
     owner = Agent.objects.get(pk=world.agent.id).owner_id
     rows = [
@@ -252,7 +252,7 @@ def test_mine_lists_what_this_person_may_answer(world: World) -> None:
     world.approver.post(f"approvals/{medium}/decision", {"decision": "allow"})
     assert ids(world.approver, "approvals?mine=eligible&risk=medium") == {foreign}
     with_expired = utc_now() + timedelta(hours=1)
-    operations.sweep(with_expired)
+    sweeping.sweep(with_expired)
     assert ids(world.approver, "approvals?mine=eligible") == set()
 
 

@@ -13,8 +13,8 @@ from django.db import transaction
 from django.test import Client
 from django_otp.oath import TOTP
 
-from governance import operations
 from governance.journal.ledger import record
+from governance.operations import installation
 from identity import credentials, services
 from identity.models import Agent, User, Workspace
 from identity.roles import WorkspaceRole
@@ -133,9 +133,9 @@ class World:
 
 def found_world(now: datetime) -> World:
     """Found an installation as `make run` does and add people to it by the real services."""
-    founded = operations.bootstrap(now=now)
+    founded = installation.bootstrap(now=now)
     assert founded is not None
-    operations.announce_worker(host="test", boot="test", probe=HOST, now=now)
+    installation.announce_worker(host="test", boot="test", probe=HOST, now=now)
     with transaction.atomic():
         workspace = Workspace.objects.get(slug="default")
         owner_row = User.objects.get(username="owner")

@@ -9,10 +9,10 @@ import pytest
 from django.db import transaction
 
 from approvals.models import Grant, GrantUse, Review
-from governance import operations
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
+from governance.operations import sweeping
 from governance.selectors import CallView
 from identity import services
 from identity.models import Membership
@@ -233,10 +233,10 @@ def test_the_sweeper_ends_what_nobody_answered(world: World) -> None:
     view = world.ask()
     assert view.approval is not None
     due = view.approval.expires_at
-    assert operations.sweep(due - timedelta(microseconds=1))["approvals_expired"] == 0
-    assert operations.sweep(due)["approvals_expired"] == 1
+    assert sweeping.sweep(due - timedelta(microseconds=1))["approvals_expired"] == 0
+    assert sweeping.sweep(due)["approvals_expired"] == 1
     assert_ended_unrun(view, "expired", "approval.expired")
-    assert operations.sweep(due)["approvals_expired"] == 0
+    assert sweeping.sweep(due)["approvals_expired"] == 0
 
 
 def test_a_new_proposal_does_not_join_a_question_whose_time_is_over(world: World) -> None:
@@ -246,7 +246,7 @@ def test_a_new_proposal_does_not_join_a_question_whose_time_is_over(world: World
     late = first.approval.expires_at
     second = world.ask(run=run, now=late)
     assert second.call.approval_id != first.call.approval_id
-    operations.sweep(late)
+    sweeping.sweep(late)
     assert (again(first).state, again(second).state) == ("expired", "awaiting_approval")
 
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from approvals.models import ApprovalRequest, Grant
-from governance import operations, pipeline
+from governance import pipeline
 from governance.models import ToolCall
+from governance.operations import runs
 from governance.proposals import Proposal
 from governance.results import input_digest, output_digest
 from governance.selectors import CallView
@@ -75,7 +76,7 @@ def test_a_call_slipped_under_a_question_that_is_being_read_is_not_covered(world
 def test_a_cancelled_call_does_not_leave_its_grant_to_the_next(world: World) -> None:
     run = world.open_run()
     view = world.allowed(world.ask(run=run))
-    operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+    runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
     assert Grant.objects.get().uses == 0
     assert world.ask(run=run).state == "awaiting_approval"
 
@@ -96,7 +97,7 @@ def test_denied_previewed_and_cancelled_calls_do_not_move_the_budget(world: Worl
         )
     view = world.ask(run=run)
     assert world.propose(run=run).call.reason_code == "budget.exceeded"
-    operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+    runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
     assert world.propose(run=run).state == "queued"
     assert world.propose(run=run).call.reason_code == "budget.exceeded"
 
@@ -106,7 +107,7 @@ def test_a_call_that_ran_is_charged_however_often_its_agent_cancels_it(world: Wo
     view = world.run(world.propose(run=run))
     for _ in range(2):
         with pytest.raises(ConflictError):
-            operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+            runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
     assert calls_used(view) == 1
     assert world.propose(run=run).call.reason_code == "budget.exceeded"
 
@@ -114,9 +115,9 @@ def test_a_call_that_ran_is_charged_however_often_its_agent_cancels_it(world: Wo
 def test_an_agent_neither_sees_nor_cancels_the_call_of_another(world: World) -> None:
     view = world.propose()
     with pytest.raises(NotFoundError):
-        operations.cancel_call(call_id=view.call.id, principal=world.other_agent, reason="", now=utc_now())
+        runs.cancel_call(call_id=view.call.id, principal=world.other_agent, reason="", now=utc_now())
     with pytest.raises(NotFoundError):
-        operations.cancel_run(run_id=view.call.run_id, principal=world.other_agent, reason="", now=utc_now())
+        runs.cancel_run(run_id=view.call.run_id, principal=world.other_agent, reason="", now=utc_now())
     assert again(view).state == "queued"
 
 

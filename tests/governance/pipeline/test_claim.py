@@ -9,9 +9,9 @@ import pytest
 from django.db import transaction
 
 from approvals.models import ApprovalRequest, Grant
-from governance import operations
 from governance.journal.ledger import record
 from governance.models import Reservation, ToolCall
+from governance.operations import sweeping
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView
 from identity import credentials, services
@@ -296,15 +296,15 @@ def test_an_allow_forged_in_the_call_alone(world: World) -> None:
     view = world.ask()
     operations_before = Execution.objects.count()
     ToolCall.objects.filter(id=view.call.id).update(effect="allow")
-    assert operations.sweep(utc_now())["answers_applied"] == 0
+    assert sweeping.sweep(utc_now())["answers_applied"] == 0
     assert Execution.objects.count() == operations_before
 
 
 def test_a_call_that_no_worker_took_in_time(world: World) -> None:
     now = utc_now()
     view = world.propose(now=now)
-    assert operations.sweep(now + timedelta(minutes=15))["executions_overdue"] == 0
-    assert operations.sweep(now + timedelta(minutes=15, seconds=1))["executions_overdue"] == 1
+    assert sweeping.sweep(now + timedelta(minutes=15))["executions_overdue"] == 0
+    assert sweeping.sweep(now + timedelta(minutes=15, seconds=1))["executions_overdue"] == 1
     assert_refused(view, "sandbox.queue_timeout", "sweeper")
 
 

@@ -10,9 +10,10 @@ from celery import current_app
 from django.db import transaction
 
 from approvals.models import ApprovalRequest
-from governance import closing, idempotency, operations, pipeline, tasks
+from governance import closing, idempotency, pipeline, tasks
 from governance.idempotency import Replay, Ticket
 from governance.models import IdempotencyRecord, Reservation, ToolCall
+from governance.operations import runs, sweeping
 from governance.proposals import Proposal
 from governance.selectors import CallView
 from governance.stopping import Drain
@@ -38,7 +39,7 @@ UNRUN = ["reservation.released", "attestation.recorded"]
 
 
 def cancel(world: World, view: CallView) -> CallView:
-    return operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+    return runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
 
 
 def test_a_waiting_call_is_cancelled_at_once_with_its_question(world: World) -> None:
@@ -107,7 +108,7 @@ def test_one_of_two_waiting_calls_leaves_the_question_to_the_other(world: World)
 def test_a_bystander_cancels_nothing(world: World) -> None:
     view = world.ask()
     with pytest.raises(RefusedError):
-        operations.cancel_call(
+        runs.cancel_call(
             call_id=view.call.id, principal=world.person(world.auditor), reason="", now=utc_now()
         )
     assert again(view).state == "awaiting_approval"
@@ -118,7 +119,7 @@ def test_cancelling_a_run_ends_everything_of_it_and_twice_is_once(world: World) 
     asked, queued, running = world.ask(run=run), world.propose(run=run), world.propose(run=run)
     claim(world, running)
     for _ in range(2):
-        closed = operations.cancel_run(run_id=run.id, principal=world.agent, reason="", now=utc_now())
+        closed = runs.cancel_run(run_id=run.id, principal=world.agent, reason="", now=utc_now())
         assert closed.state == "cancelled"
     assert [again(view).state for view in (asked, queued, running)] == ["cancelled", "cancelled", "running"]
     assert Execution.objects.get(call_id=running.call.id).cancel_requested_at is not None
@@ -130,7 +131,7 @@ def test_cancelling_a_run_ends_everything_of_it_and_twice_is_once(world: World) 
 def test_a_run_whose_time_is_over_is_closed_by_the_sweeper(world: World) -> None:
     run = world.open_run(ttl_seconds=60)
     asked = world.ask(run=run)
-    assert operations.sweep(run.deadline_at)["runs_expired"] == 1
+    assert sweeping.sweep(run.deadline_at)["runs_expired"] == 1
     run.refresh_from_db()
     assert (run.state, again(asked).state) == ("expired", "cancelled")
 
@@ -139,9 +140,9 @@ def test_a_call_whose_worker_died_becomes_ambiguous_once_and_never_runs_again(wo
     view = world.allowed(world.ask())
     claim(world, view)
     now = utc_now()
-    assert operations.sweep(now + timedelta(seconds=14))["executions_lost"] == 0
-    assert operations.sweep(now + timedelta(seconds=20))["executions_lost"] == 1
-    assert operations.sweep(now + timedelta(seconds=40))["executions_lost"] == 0
+    assert sweeping.sweep(now + timedelta(seconds=14))["executions_lost"] == 0
+    assert sweeping.sweep(now + timedelta(seconds=20))["executions_lost"] == 1
+    assert sweeping.sweep(now + timedelta(seconds=40))["executions_lost"] == 0
     ended = again(view)
     assert (ended.state, calls_used(ended)) == ("ambiguous", 1)
     assert events_of(ended)[-3:] == ["execution.lost", "reservation.settled", "attestation.recorded"]
@@ -153,7 +154,7 @@ def test_a_call_whose_worker_died_becomes_ambiguous_once_and_never_runs_again(wo
 def test_a_worker_that_wakes_up_too_late_writes_nothing(world: World) -> None:
     view = world.propose()
     found = claim(world, view)
-    operations.sweep(utc_now() + timedelta(seconds=20))
+    sweeping.sweep(utc_now() + timedelta(seconds=20))
     before = snapshot()
     now = utc_now()
     late = Outcome(
@@ -169,7 +170,7 @@ def test_a_worker_that_wakes_up_too_late_writes_nothing(world: World) -> None:
 def test_a_run_of_an_earlier_boot_is_given_up_at_once(world: World) -> None:
     view = world.propose()
     claim(world, view)
-    assert operations.abandon_orphans(host="test", boot="another boot", now=utc_now()) == 1
+    assert sweeping.abandon_orphans(host="test", boot="another boot", now=utc_now()) == 1
     assert again(view).state == "ambiguous"
 
 
@@ -178,7 +179,7 @@ def test_one_row_that_cannot_be_swept_does_not_keep_the_others_waiting(world: Wo
     for view in (broken, sound):
         claim(world, view)
     Reservation.objects.filter(call_id=broken.call.id).delete()
-    operations.sweep(utc_now() + timedelta(seconds=20))
+    sweeping.sweep(utc_now() + timedelta(seconds=20))
     assert (again(broken).state, again(sound).state) == ("running", "ambiguous")
 
 
@@ -196,7 +197,7 @@ def test_with_the_broker_down_a_call_stays_queued_and_the_sweeper_rings(
     assert again(view).state == "queued"
     rung: list[str] = []
     monkeypatch.setattr(current_app, "send_task", lambda name, **_: rung.append(name))
-    operations.sweep(utc_now())
+    sweeping.sweep(utc_now())
     assert rung == ["governance.tasks.work"]
     monkeypatch.setattr(tasks, "current_worker", lambda: world.worker)
     monkeypatch.setattr(tasks, "drain", Drain())

@@ -10,10 +10,11 @@ import pytest
 from django.db import transaction
 
 from approvals.models import ApprovalRequest
-from governance import closing, operations
+from governance import closing
 from governance.journal import ledger
 from governance.journal.events import EventName
 from governance.models import Reservation
+from governance.operations import refusals, runs
 from governance.selectors import CallView
 from kernel.clock import utc_now
 from sandbox.types import Executor, Outcome, Status
@@ -62,7 +63,7 @@ def assert_every_fault_undoes(monkeypatch: pytest.MonkeyPatch, work: Callable[[]
 def test_no_event_of_a_review_can_fail_and_leave_an_effect(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "record_refusal", lambda *_: None)
+    monkeypatch.setattr(refusals, "record_refusal", lambda *_: None)
     view, person, now = world.ask(), world.person(world.approver), utc_now()
     for verdict in ("allow", "deny"):
         work = partial(world.answer, view, verdict, principal=person, now=now)
@@ -126,4 +127,4 @@ def test_an_event_of_a_proposal_that_fails_denies_inside_a_gate_and_undoes_every
 
 
 def cancel_call(world: World, view: CallView) -> None:
-    operations.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+    runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())

@@ -9,11 +9,12 @@ import pytest
 from django.db import connection, transaction
 
 from approvals.models import ApprovalRequest
-from governance import checks, operations, pipeline
+from governance import checks, pipeline
 from governance.gates import ON_ERROR, Gate
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.models import Reservation, Run, ToolCall
+from governance.operations import runs
 from governance.proposals import Proposal
 from governance.selectors import CallView
 from identity import services
@@ -244,7 +245,7 @@ def test_an_event_that_fails_inside_a_gate_undoes_the_gate(
 
 def test_a_closed_run_makes_no_call(world: World) -> None:
     run = world.open_run()
-    operations.cancel_run(run_id=run.id, principal=world.agent, reason="", now=utc_now())
+    runs.cancel_run(run_id=run.id, principal=world.agent, reason="", now=utc_now())
     events = JournalEvent.objects.count()
     with pytest.raises(ConflictError) as refused:
         world.propose(run=run)

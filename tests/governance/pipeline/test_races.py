@@ -14,9 +14,10 @@ from django.db import connection, transaction
 
 from approvals.models import ApprovalRequest, Grant, GrantUse
 from approvals.services import ReviewOutcome
-from governance import operations, recheck
+from governance import recheck
 from governance.journal.models import Attestation
 from governance.models import Reservation, Run
+from governance.operations import runs, sweeping
 from governance.selectors import CallView
 from identity.models import User
 from kernel.clock import utc_now
@@ -76,13 +77,11 @@ def answering(world: World, view: CallView, verdict: str, by: User, version: int
 
 
 def cancelling(world: World, view: CallView) -> Work:
-    return partial(
-        operations.cancel_call, call_id=view.call.id, principal=world.agent, reason="", now=utc_now()
-    )
+    return partial(runs.cancel_call, call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
 
 
 def closing(world: World, run: Run) -> Work:
-    return partial(operations.cancel_run, run_id=run.id, principal=world.agent, reason="", now=utc_now())
+    return partial(runs.cancel_run, run_id=run.id, principal=world.agent, reason="", now=utc_now())
 
 
 def test_fifty_threads_get_exactly_as_many_calls_as_the_run_may_make(world: World) -> None:
@@ -126,7 +125,7 @@ def test_a_decision_in_time_and_the_sweeper_give_one_outcome(world: World) -> No
         just_in_time = world.person(world.approver, now=due - timedelta(seconds=1))
         results = together(
             partial(world.answer, view, principal=just_in_time, now=due - timedelta(seconds=1)),
-            partial(operations.sweep, due),
+            partial(sweeping.sweep, due),
         )
         state = again(view).state
         assert state == ("queued" if kinds(results) == ["allowed"] else "expired")
@@ -228,7 +227,7 @@ def test_two_sweepers_lose_a_run_once(world: World) -> None:
         view = world.propose()
         lose_worker(world, view)
         later = utc_now() + timedelta(seconds=16)
-        together(*[partial(operations.sweep, later)] * 3)
+        together(*[partial(sweeping.sweep, later)] * 3)
         assert assert_one_story(view).state == "ambiguous"
 
 

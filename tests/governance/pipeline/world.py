@@ -12,12 +12,13 @@ from django.db import transaction
 
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import operations, pipeline, recheck
+from governance import pipeline, recheck
 from governance.journal.attestations import attestation_keys
 from governance.journal.ledger import record
 from governance.journal.models import Attestation, JournalEvent
 from governance.journal.reading import open_data
 from governance.models import Run, ToolCall
+from governance.operations import installation, runs
 from governance.proposals import Claim, Proposal
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView, view_of
@@ -101,7 +102,7 @@ class World:
     # --- the agent ---------------------------------------------------------------------------
 
     def open_run(self, principal: Principal | None = None, **wishes: Any) -> Run:
-        return operations.open_run(principal=principal or self.agent, wishes=wishes, now=utc_now())
+        return runs.open_run(principal=principal or self.agent, wishes=wishes, now=utc_now())
 
     def propose(
         self,
@@ -274,7 +275,7 @@ def allow_principal(world: World, agent_id: str) -> None:
 
 
 def announce(probe: Probe, *, now: datetime | None = None) -> None:
-    operations.announce_worker(host="test", boot="test", probe=probe, now=now or utc_now())
+    installation.announce_worker(host="test", boot="test", probe=probe, now=now or utc_now())
 
 
 def owner_actor(world: World) -> Actor:
@@ -283,7 +284,7 @@ def owner_actor(world: World) -> Actor:
 
 def found_world(now: datetime) -> World:
     """Found an installation as `make run` does and add people, agents and tools by the real services."""
-    founded = operations.bootstrap(now=now)
+    founded = installation.bootstrap(now=now)
     assert founded is not None
     announce(HOST, now=now)
     with transaction.atomic():

@@ -1,0 +1,184 @@
+"""Verbs on runs and calls. Each is one transaction with its events."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from approvals import selectors as approval_selectors, services as approvals
+from approvals.models import ApprovalRequest
+from governance import authority, closing, ending, idempotency
+from governance.authority import needs
+from governance.idempotency import Ticket
+from governance.journal.ledger import record
+from governance.models import Run, ToolCall
+from governance.runs import lifecycle
+from governance.runs.turns import hold_run, hold_run_of_request
+from governance.selectors import CallView, require_call, require_run, view_of
+from identity.models import Agent
+from identity.roles import Permission
+from identity.types import Principal, PrincipalKind
+from kernel.errors import ConflictError, InvalidError, NotFoundError
+from kernel.ids import new_id
+from policy.selectors import tool_call_config
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@needs(Permission.RUNS_CREATE)
+def open_run(
+    *,
+    principal: Principal,
+    wishes: Mapping[str, Any],
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Callable[[Run], object] | None = None,
+) -> Run:
+    """Open a run for the principal itself, or for an agent that a person owns or manages."""
+    with transaction.atomic(durable=True):
+        authority.require_permission(principal, Permission.RUNS_CREATE, principal.workspace_id, now)
+        config = tool_call_config(principal.workspace_id)
+        wanted = int(wishes.get("max_calls", config.max_calls_per_run))
+        if wanted > config.max_calls_per_run:
+            raise InvalidError("invalid", f"A run may make at most {config.max_calls_per_run} calls.")
+        agent = _agent_of(principal, wishes.get("agent"))
+        lifetime = timedelta(seconds=wishes.get("ttl_seconds", lifecycle.DEFAULT_LIFETIME.total_seconds()))
+        run = Run.objects.create(
+            id=new_id("run", now),
+            workspace_id=principal.workspace_id,
+            principal_kind="agent" if agent else principal.kind.value,
+            principal_id=agent.id if agent else principal.id,
+            owner_id=agent.owner_id if agent else principal.owner_id,
+            purpose=wishes.get("purpose", ""),
+            labels=wishes.get("labels", {}),
+            origin=wishes.get("origin", "manual"),
+            approval_channel=wishes.get("approval_channel", "interactive"),
+            max_calls=wanted,
+            opened_at=now,
+            deadline_at=now + lifetime,
+        )
+        record(
+            event="run.opened",
+            actor=principal.actor(),
+            subject=run.id,
+            now=now,
+            data={"principal": run.principal_id, "max_calls": run.max_calls, "origin": run.origin},
+            run=run.id,
+        )
+        if render is not None:
+            idempotency.store(ticket, status=201, body=render(run), object_id=run.id)
+    return run
+
+
+@needs(Permission.RUNS_CANCEL)
+def cancel_run(
+    *,
+    run_id: str,
+    principal: Principal,
+    reason: str,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Callable[[Run], object] | None = None,
+) -> Run:
+    """Close a run and end everything of it that waits, is queued or runs. Repeating it changes nothing."""
+    with transaction.atomic(durable=True):
+        run = hold_run(require_run(principal, run_id).id)
+        _require_may_cancel(principal, run.principal_id, run.owner_id, run.workspace_id, now)
+        if run.state == "open":
+            actor = principal.actor()
+            ending.end_run(run, "cancelled", "requester_cancelled", "run_closed", actor, now)
+        elif run.state != "cancelled":
+            raise ConflictError("run.closed", "The run is closed.")
+        run.refresh_from_db()
+        if render is not None:
+            idempotency.store(ticket, status=200, body=render(run), object_id=run.id)
+    return run
+
+
+@needs(Permission.RUNS_CANCEL)
+def cancel_call(
+    *,
+    call_id: str,
+    principal: Principal,
+    reason: str,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Callable[[CallView], tuple[int, object]] | None = None,
+) -> CallView:
+    """Cancel what waits or is queued at once; ask a worker to stop what runs.
+
+    Raises ConflictError `state_changed` for a call that has ended.
+    """
+    with transaction.atomic(durable=True):
+        hold_run(require_call(principal, call_id).call.run_id)
+        view = require_call(principal, call_id)
+        call = view.call
+        _require_may_cancel(principal, call.principal_id, call.owner_id, call.workspace_id, now)
+        if not ending.stop(view, principal.actor(), now, close_code="requester_cancelled"):
+            raise ConflictError("state_changed", f"The call has ended: {view.state.value}.")
+        view = view_of(ToolCall.objects.get(id=call_id))
+        if render is not None:
+            status, body = render(view)
+            idempotency.store(ticket, status=status, body=body, object_id=call_id)
+    return view
+
+
+@needs(Permission.RUNS_CANCEL)
+def cancel_request(*, request_id: str, principal: Principal, now: datetime) -> ApprovalRequest:
+    """Withdraw a pending request and end the calls that wait on it."""
+    with transaction.atomic(durable=True):
+        hold_run_of_request(request_id)
+        request = approval_selectors.visible_to(principal, now).filter(id=request_id).first()
+        if request is None:
+            raise NotFoundError("not_found", "There is no such request.")
+        _require_may_cancel(
+            principal, request.requester_id, request.requester_owner_id, request.workspace_id, now
+        )
+        approvals.cancel_request(
+            request_id=request_id,
+            close_code="requester_cancelled",
+            actor=principal.actor(),
+            now=now,
+            record=record,
+        )
+        closing.close_waiting(request_id, principal.actor(), now)
+        request.refresh_from_db()
+    return request
+
+
+@needs(Permission.CALLS_READ)
+def attestation_envelope(view: CallView) -> dict[str, Any]:
+    """Return the DSSE envelope of a call that has ended; NotFoundError while it has not."""
+    if view.attestation is None:
+        raise NotFoundError("not_found", "The call has no attestation yet.")
+    envelope: dict[str, Any] = json.loads(view.attestation.envelope)
+    return envelope
+
+
+def is_traceparent(text: str) -> bool:
+    """Tell whether this is a W3C Trace Context header; anything else is ignored, not refused."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
+def _agent_of(principal: Principal, agent_id: str | None) -> Agent | None:
+    """The agent a person opens a run for. Only its owner does: the run acts with the owner's rights."""
+    if agent_id is None or agent_id == principal.id:
+        return None
+    agent = Agent.objects.filter(id=agent_id, workspace_id=principal.workspace_id, state="active").first()
+    if agent is None or principal.kind is not PrincipalKind.USER or agent.owner_id != principal.id:
+        raise NotFoundError("not_found", "There is no such agent of yours.")
+    return agent
+
+
+def _require_may_cancel(
+    principal: Principal, requester_id: str, owner_id: str, workspace_id: str, now: datetime
+) -> None:
+    """The requester and its owner cancel their own; anybody else's needs `runs.cancel_any`."""
+    own = principal.id in (requester_id, owner_id)
+    permission = Permission.RUNS_CANCEL if own else Permission.RUNS_CANCEL_ANY
+    authority.require_permission(principal, permission, workspace_id, now)

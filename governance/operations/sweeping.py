@@ -1,0 +1,105 @@
+"""What nobody is waiting for: expiries, lost workers, overdue queues. Each item in its own transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from approvals import selectors as approval_selectors, services as approvals
+from approvals.models import ApprovalRequest
+from governance import closing, ending, idempotency, wakeup
+from governance.authority import needs
+from governance.gates import Gate, GateRow, Verdict
+from governance.journal.ledger import record
+from governance.models import Run, ToolCall
+from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
+from kernel.errors import ConflictError
+from kernel.record import Actor, system_actor
+from sandbox import selectors as sandbox_selectors
+
+log = logging.getLogger(__name__)
+
+SWEEP_LIMIT = 500
+QUEUE_TIMEOUT = "sandbox.queue_timeout"
+
+
+@needs(None)
+def abandon_orphans(*, host: str, boot: str, now: datetime) -> int:
+    """Declare runs of this host's earlier boots ambiguous at once; their workers cannot be alive."""
+    return _each(sandbox_selectors.orphaned_ids(host=host, boot_id=boot), _abandon_one, now)
+
+
+@needs(None)
+def sweep(now: datetime) -> dict[str, int]:
+    """Do everything that nobody is waiting for; each item in its own transaction."""
+    done = {
+        "approvals_expired": _each(approval_selectors.due_for_expiry(now, SWEEP_LIMIT), _expire_one, now),
+        "answers_applied": _each(_answered_requests(), _apply_answer, now),
+        "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
+        "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
+        "runs_expired": _each(_overdue_runs(now), _expire_run, now),
+        "keys_forgotten": idempotency.sweep(now),
+    }
+    if sandbox_selectors.queued_ids(1):
+        wakeup.ring()
+    return done
+
+
+def _each(ids: tuple[str, ...], act: Callable[[str, Actor, datetime], None], now: datetime) -> int:
+    actor, count = system_actor("sweeper"), 0
+    for one in ids:
+        try:
+            with transaction.atomic(durable=True):
+                act(one, actor, now)
+            count += 1
+        except ConflictError:
+            continue
+        except Exception:  # one row that cannot be swept must not keep the others waiting
+            log.exception("the sweep of %s failed", one)
+    return count
+
+
+def _expire_one(request_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_request(request_id)
+    approvals.expire_request(request_id=request_id, now=now, record=record)
+    closing.close_waiting(request_id, actor, now)
+
+
+def _answered_requests() -> tuple[str, ...]:
+    """Requests that are closed while a call still waits on them."""
+    waiting = ToolCall.objects.filter(effect="require_approval").values("approval_id")
+    closed = ApprovalRequest.objects.filter(id__in=waiting).exclude(status="pending")
+    return tuple(closed.values_list("id", flat=True)[:SWEEP_LIMIT])
+
+
+def _apply_answer(request_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_request(request_id)
+    closing.close_waiting(request_id, actor, now)
+
+
+def _lose_one(execution_id: str, actor: Actor, now: datetime) -> None:
+    closing.close_lost(execution_id, actor, now)
+
+
+def _abandon_one(execution_id: str, actor: Actor, now: datetime) -> None:
+    closing.close_lost(execution_id, actor, now, proven_dead=True)
+
+
+def _refuse_overdue(execution_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_execution(execution_id)
+    call = ToolCall.objects.get(execution_id=execution_id)
+    reason = "No worker took the call in time."
+    row = GateRow(Gate.BACKEND, Verdict.DENY, QUEUE_TIMEOUT, reason, None, 0.0)
+    closing.close_refused(call, row, actor, now)
+
+
+def _overdue_runs(now: datetime) -> tuple[str, ...]:
+    rows = Run.objects.filter(state="open", deadline_at__lte=now)
+    return tuple(rows.values_list("id", flat=True)[:SWEEP_LIMIT])
+
+
+def _expire_run(run_id: str, actor: Actor, now: datetime) -> None:
+    ending.end_run(hold_run(run_id), "expired", "timeout", "run_closed", actor, now)

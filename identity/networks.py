@@ -1,0 +1,57 @@
+"""Addresses: the network somebody comes from, and who a client behind proxies is."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+UNKNOWN_NETWORK = "unknown"
+_LONGEST_FORWARDED = 2048
+
+
+def network_of(address: str) -> str:
+    """Return the /24 (IPv4) or /64 (IPv6) network of an address, or `unknown` for anything else."""
+    parsed = _parsed(address)
+    if parsed is None:
+        return UNKNOWN_NETWORK
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 64), strict=False))
+
+
+def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Return CIDRs or single addresses as networks; ValueError names the first that is none."""
+    return tuple(ipaddress.ip_network(text.strip(), strict=False) for text in texts)
+
+
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Tell whether an address lies in one of the networks; an unreadable address lies in none."""
+    parsed = _parsed(address)
+    return parsed is not None and any(
+        parsed.version == network.version and parsed in network for network in networks
+    )
+
+
+def client_address(remote: str, forwarded: str, trusted: Sequence[Network]) -> str:
+    """Return the address of the client.
+
+    It is the peer's, unless the peer is a trusted proxy: then it is the right-most address of
+    `X-Forwarded-For` that is no trusted proxy. A header that cannot be read counts as absent.
+    """
+    if not is_within(remote, trusted) or not forwarded or len(forwarded) > _LONGEST_FORWARDED:
+        return remote
+    for hop in reversed(forwarded.split(",")):
+        parsed = _parsed(hop.strip())
+        if parsed is None:
+            return remote
+        if not is_within(str(parsed), trusted):
+            return str(parsed)
+    return remote
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return mapped or parsed
