@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from governance.journal.ledger import record
-from identity import credentials, services
+from identity import factors, minting, services
 from identity.models import Agent, User, Workspace
 from identity.roles import Permission, WorkspaceRole
 from identity.selectors import principal_of_user
@@ -104,7 +104,7 @@ def found(now: datetime) -> Founded:
         services.grant_membership(
             user=owner, workspace=place, role=WorkspaceRole.OWNER, actor=shell, now=now, record=record
         )
-    credentials.set_totp_factor(user=owner, seed=seed, actor=shell, now=now, record=record)
+    factors.set_totp_factor(user=owner, seed=seed, actor=shell, now=now, record=record)
     principal = _as_principal(owner, workspace, now)
     agent = _demo_agent(workspace, shell, now)
     _demo_tools(agent, workspace, principal, now)
@@ -211,7 +211,7 @@ def _demo_tools(agent: Agent, workspace: Workspace, owner: Principal, now: datet
 def _tokens(
     owner: User, agent: Agent, workspace: Workspace, principal: Principal, now: datetime
 ) -> tuple[str, str]:
-    own = credentials.mint_token(
+    own = minting.mint_token(
         kind=TokenKind.USER,
         label="bootstrap owner",
         scopes=sorted(principal.permissions),
@@ -222,7 +222,7 @@ def _tokens(
         now=now,
         record=record,
     )
-    agents = credentials.mint_token(
+    agents = minting.mint_token(
         kind=TokenKind.AGENT,
         label="bootstrap demo agent",
         scopes=AGENT_SCOPES,

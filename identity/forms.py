@@ -8,7 +8,7 @@ from django import forms
 from django.contrib.auth import authenticate
 from django.http import HttpRequest
 
-from identity.credentials import confirmed_factor
+from identity.factors import confirmed_factor
 from identity.models import User
 from kernel.clock import utc_now
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
-from identity.credentials import MintedToken, mint_token, set_totp_factor
+from identity.factors import set_totp_factor
+from identity.minting import MintedToken, mint_token
 from identity.models import Agent, User, Workspace
 from identity.roles import WorkspaceRole
 from identity.selectors import principal_of_user

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from governance.authority import needs
 from governance.journal.ledger import record
-from identity.credentials import verify_totp
+from identity.factors import verify_totp
 from identity.models import User
 from identity.types import Principal, PrincipalKind
 from kernel.errors import AuthenticationError

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from identity.authentication import RejectedCredentialError, Rejection, principal_of
-from identity.credentials import MintedToken, mint_token, revoke_token
+from identity.minting import MintedToken, mint_token, revoke_token
 from identity.models import ApiToken, Membership, User
 from identity.roles import Permission, WorkspaceRole
 from identity.selectors import principal_for_agent_live

@@ -20,8 +20,9 @@ from hypothesis import given, strategies as st
 
 from identity import forms
 from identity.backends import MatrixBackend
-from identity.credentials import MintedToken, mint_token, revoke_token, set_totp_factor, verify_totp
+from identity.factors import set_totp_factor, verify_totp
 from identity.forms import REFUSED, LoginForm
+from identity.minting import MintedToken, mint_token, revoke_token
 from identity.models import ApiToken, TotpFactor, User
 from identity.sessions import mark_code_entered, principal_of_session
 from identity.tokens import TokenKind

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.test import Client
 
 from governance.journal.ledger import record
-from identity.credentials import revoke_token
+from identity.minting import revoke_token
 from identity.models import Agent, ApiToken
 from kernel.clock import utc_now
 from tests.governance.api.routes import PRIVATE_ROUTES, Route

@@ -15,7 +15,7 @@ from django_otp.oath import TOTP
 
 from governance.journal.ledger import record
 from governance.operations import installation
-from identity import credentials, services
+from identity import factors, minting, services
 from identity.models import Agent, User, Workspace
 from identity.roles import WorkspaceRole
 from identity.selectors import principal_of_user
@@ -182,7 +182,7 @@ def add_person(
             user=user, workspace=workspace, role=role, actor=SHELL, now=now, record=record
         )
     seed = name.encode().ljust(20, b"-")[:20]
-    credentials.set_totp_factor(user=user, seed=seed, actor=SHELL, now=now, record=record)
+    factors.set_totp_factor(user=user, seed=seed, actor=SHELL, now=now, record=record)
     token = mint_for_person(user, workspace, now=now, scopes=scopes)
     return Caller(token, user.pk, seed)
 
@@ -195,7 +195,7 @@ def mint_for_person(
     wanted = scopes or tuple(sorted(minter.permissions))
     if not wanted:
         return _token_of_a_former_viewer(user, workspace, now)
-    return credentials.mint_token(
+    return minting.mint_token(
         kind=TokenKind.USER,
         label="test",
         scopes=wanted,
@@ -248,7 +248,7 @@ def mint_for_agent(
     life: timedelta = timedelta(days=30),
 ) -> Caller:
     """Mint a token for an agent as the owner of the instance would."""
-    minted = credentials.mint_token(
+    minted = minting.mint_token(
         kind=TokenKind.AGENT,
         label="test",
         scopes=scopes,

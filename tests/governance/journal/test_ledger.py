@@ -27,6 +27,7 @@ from tests.governance.journal.writing import AGENT, CALL, NOW, PERSON, open_run,
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 CLOSED: dict[str, object] = {"state": "completed", "close_code": "done"}
+REFUSED: dict[str, object] = {"network": "192.0.2.0/24", "reason": "refused", "count": 1}
 ROWS = (JournalEvent, JournalPayload, JournalPending)
 
 
@@ -130,15 +131,15 @@ RUN_KEY = "run"
         ("run.closed", CLOSED, AGENT, CALL, False, AGENT.id),
         ("request.refused", {"code": "role_required"}, PERSON, "anything", False, PERSON.id),
         ("agent.suspended", {"reason": "r"}, PERSON, AGENT.id, False, AGENT.id),
-        ("login.failed", {}, system_actor("console"), PERSON.id, False, PERSON.id),
-        ("login.failed", {}, system_actor("console"), "anonymous", False, "system"),
+        ("login.failed", REFUSED, system_actor("console"), PERSON.id, False, PERSON.id),
+        ("login.failed", REFUSED, system_actor("console"), "anonymous", False, "system"),
         ("execution.lost", {"worker_id": "w"}, system_actor("sweeper"), "exe_1", False, "system"),
         ("policy.activated", {"version": 1, "hash": "h", "domain": "d"}, PERSON, "pol_1", False, "system"),
         ("journal.key_rotated", {"purpose": "p", "key_id": "k"}, AGENT, "k", True, "system"),
         ("publisher.trusted", {"name": "n", "state": "s"}, PERSON, "pub_1", False, "system"),
         (
             "membership.granted",
-            {"user": "u", "workspace": "w", "role": "r"},
+            {"user": "u", "team": None, "workspace": "w", "role": "r"},
             PERSON,
             "mbr_1",
             False,

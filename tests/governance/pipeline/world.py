@@ -22,7 +22,7 @@ from governance.operations import installation, runs
 from governance.proposals import Claim, Proposal
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView, view_of
-from identity import credentials, services
+from identity import minting, services
 from identity.authentication import principal_of
 from identity.models import Agent, User, Workspace
 from identity.roles import WorkspaceRole
@@ -365,7 +365,7 @@ def add_agent(
     agent = services.register_agent(
         owner=owner, workspace=workspace, name=name, actor=SHELL, now=now, record=record
     )
-    minted = credentials.mint_token(
+    minted = minting.mint_token(
         kind=TokenKind.AGENT,
         label="test",
         scopes=SCOPES,
