@@ -47,7 +47,20 @@ for _variable in ("PALYRA_WORKSPACES_DIR", "PALYRA_SANDBOX_DIR"):
     _make_place(_variable)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Write each test's needs into the report, so that the runner can tell a skip that must not be."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Write each test's needs into the report, so that the runner can tell a skip that must not be.
+
+    With `PALYRA_TEST_STORED` set, tests that touch no database are left out.
+    """
     for item in items:
         item.user_properties.extend(("needs", need) for need in NEEDS if item.get_closest_marker(need))
+    if os.environ.get("PALYRA_TEST_STORED"):
+        free = [item for item in items if not _is_stored(item)]
+        config.hook.pytest_deselected(items=free)
+        items[:] = [item for item in items if _is_stored(item)]
+
+
+def _is_stored(item: pytest.Item) -> bool:
+    asked = set(getattr(item, "fixturenames", ()))
+    marked = item.get_closest_marker("django_db") or item.get_closest_marker("postgres")
+    return marked is not None or bool(asked & {"db", "transactional_db", "django_db_setup"})

@@ -83,9 +83,10 @@ def start_services(stack: ExitStack, account: Account) -> list[Pass]:
     passes = [Pass("SQLite", "not postgres", {**common})]
     if find_postgres():
         url = stack.enter_context(postgres_cluster())
-        # What the sandbox does knows no database; it ran in the first pass.
+        # What touches no database ran in the first pass.
         marks = "postgres or not (browser or e2e or sandbox)"
-        passes.append(Pass("PostgreSQL", marks, common | {"PALYRA_DATABASE_URL": url}))
+        stored = {"PALYRA_DATABASE_URL": url, "PALYRA_TEST_STORED": "1"}
+        passes.append(Pass("PostgreSQL", marks, common | stored))
     else:
         account.skipped.append("the whole PostgreSQL pass: PostgreSQL is not installed")
         if is_debian():
