@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
 from approvals.types import RequestStatus, ReviewInput, Verdict
-from governance import idempotency, pipeline
+from governance import pipeline
 from governance.admin.access import Visit
-from governance.idempotency import Replay, Ticket
+from governance.admin.once import INCOMPLETE, Told, has_intent, new_intent, once
+from governance.idempotency import Ticket
 from governance.operations import signing_in
 from identity.sessions import code_entered_at, mark_code_entered
 from kernel.errors import PalyraError, PreconditionFailedError
 
-_INTENT = re.compile(r"[0-9a-f]{32}")
 CHANGED = "The request changed while this page was open. Look at it again and decide once more."
 WORDS = {
     "allowed": "Allowed. The call goes on to its last checks and runs.",
@@ -34,7 +32,7 @@ class DecisionForm:
     verdict: str = ""
     comment: str = ""
     errors: dict[str, str] = field(default_factory=dict)
-    intent: str = field(default_factory=lambda: secrets.token_hex(16))
+    intent: str = field(default_factory=new_intent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +50,28 @@ def decide(visit: Visit, request: ApprovalRequest) -> Decided:
     form = DecisionForm(post.get("verdict", ""), post.get("comment", ""), _errors(visit))
     if form.errors:
         return Decided("The decision was not recorded.", 422, form)
-    try:
-        begun = idempotency.begin(
-            principal_id=visit.principal.id,
-            route=f"console approvals/{request.pk}",
-            key=post["intent"],
-            body={name: post.get(name, "") for name in ("verdict", "comment", "version", "digest")},
-            now=visit.now,
-        )
-        if isinstance(begun, Replay):
-            return Decided(str(begun.body.get("sentence", "")), begun.status)
-        return Decided(_once(visit, request, form, begun))
-    except PalyraError as refusal:
-        return Decided(_sentence(refusal), refusal.status, _with_error(form, refusal))
+    answer = once(
+        visit,
+        route=f"approvals/{request.pk}",
+        fields={name: post.get(name, "") for name in ("verdict", "comment", "version", "digest")},
+        work=lambda ticket: _once(visit, request, form, ticket),
+        say=_sentence,
+    )
+    error = _with_error(form, answer.refusal) if answer.refusal else None
+    return Decided(answer.sentence, answer.status, error)
 
 
-def _once(visit: Visit, request: ApprovalRequest, form: DecisionForm, ticket: Ticket) -> str:
-    try:
-        _require_unchanged(visit, request)
-        outcome = pipeline.review(
-            request_id=request.pk,
-            principal=visit.principal,
-            answer=_answer(visit, request, form),
-            now=visit.now,
-            ticket=ticket,
-            render=lambda made: (200, {"sentence": told(made)}),
-        )
-    except PalyraError as refusal:
-        if refusal.status >= 500 or refusal.status in (401, 429):
-            idempotency.forget(ticket)
-        else:
-            idempotency.store(ticket, status=refusal.status, body={"sentence": _sentence(refusal)})
-        raise
-    except Exception:
-        idempotency.forget(ticket)
-        raise
-    return told(outcome)
+def _once(visit: Visit, request: ApprovalRequest, form: DecisionForm, ticket: Ticket) -> Told:
+    _require_unchanged(visit, request)
+    outcome = pipeline.review(
+        request_id=request.pk,
+        principal=visit.principal,
+        answer=_answer(visit, request, form),
+        now=visit.now,
+        ticket=ticket,
+        render=lambda made: (200, {"sentence": told(made)}),
+    )
+    return Told(told(outcome))
 
 
 def _require_unchanged(visit: Visit, request: ApprovalRequest) -> None:
@@ -128,8 +112,8 @@ def _errors(visit: Visit) -> dict[str, str]:
     post, errors = visit.request.POST, {}
     if post.get("verdict") not in frozenset(Verdict):
         errors["verdict"] = "Choose whether to allow or to deny."
-    if not _INTENT.fullmatch(post.get("intent", "")):
-        errors["verdict"] = "The form is not complete; send it from this page."
+    if not has_intent(visit):
+        errors["verdict"] = INCOMPLETE
     if post.get("verdict") == Verdict.DENY and len(post.get("comment", "").strip()) < 3:
         errors["comment"] = "Say why: a denial needs a comment of at least 3 characters."
     return errors
