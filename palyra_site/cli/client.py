@@ -134,6 +134,10 @@ class Palyra:
     def whoami(self) -> Answer:
         return self.connection.send(Query("GET", f"{API_PREFIX}/whoami"))
 
+    def step_up(self, code: str) -> Answer:
+        """Elevate this personal token for five minutes from this network."""
+        return self.connection.send(Query("POST", f"{API_PREFIX}/auth/step-up", body={"otp": code}))
+
     def healthz(self) -> Answer:
         return self.connection.send(Query("GET", "/healthz", retry=False))
 

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 HEADINGS = {
     "Govern": ("approvals", "calls", "runs", "tools"),
+    "Trust": ("auth",),
     "System": ("whoami", "up-check", "api", "version", "completion"),
 }
 

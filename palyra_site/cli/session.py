@@ -32,6 +32,7 @@ class Session:
     options: Options
     world: World
     _closers: list[Callable[[], None]] = field(default_factory=list)
+    _stepped_up: bool = False
 
     @cached_property
     def settings(self) -> Settings:
@@ -111,9 +112,42 @@ class Session:
         try:
             return send(code)
         except CliError as error:
-            if error.code != "step_up_required" or code is not None or not self.interactive:
+            if error.code != "step_up_required" or code is not None:
                 raise
-        return send(_checked_code(self.world.ask_secret("One-time code: ")))
+            asked = self.asked_code()
+            if asked is None:
+                raise
+        return send(asked)
+
+    def elevated(self, send: Callable[[], Answer]) -> Answer:
+        """Return what `send` returns, with the token elevated for five minutes where that is needed.
+
+        A code of --otp is used at once. Otherwise the first `step_up_required` takes the code of
+        --otp-file or PALYRA_OTP_FILE, or asks for one on a terminal, and `send` runs once more: it must
+        send the same Idempotency-Key both times.
+        """
+        if self.options.otp is not None:
+            self.step_up(self.one_time_code())
+        try:
+            return send()
+        except CliError as error:
+            if error.code != "step_up_required" or self._stepped_up:
+                raise
+            code = self.one_time_code() or self.asked_code()
+            if code is None:
+                raise
+        self.step_up(code)
+        return send()
+
+    def step_up(self, code: str | None) -> None:
+        """Elevate the token by `code`, once per command: a code is accepted one time only."""
+        if code is not None and not self._stepped_up:
+            self.api.step_up(code)
+            self._stepped_up = True
+
+    def asked_code(self) -> str | None:
+        """Return the code a person types, None when there is nobody to ask."""
+        return _checked_code(self.world.ask_secret("One-time code: ")) if self.interactive else None
 
     def _note(self, level: int, line: str) -> None:
         if self.options.verbose >= level:
