@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from governance.journal.ledger import record
-from identity import factors, minting, services
+from identity import agents, factors, memberships, minting, people, workspaces
 from identity.models import Agent, User, Workspace
 from identity.roles import Permission, WorkspaceRole
 from identity.selectors import principal_of_user
@@ -94,14 +94,14 @@ class Founded:
 def found(now: datetime) -> Founded:
     """Create the workspaces, the owner, the rules and the demo inside the caller's transaction."""
     shell = system_actor("shell")
-    instance, workspace = services.create_workspaces(actor=shell, now=now, record=record)
+    instance, workspace = workspaces.create_workspaces(actor=shell, now=now, record=record)
     policy.install_baseline(actor=shell, now=now, record=record)
     password, seed = secrets.token_urlsafe(24), secrets.token_bytes(20)
-    owner = services.create_user(
+    owner = people.create_user(
         username=OWNER, password=password, display_name="Owner", actor=shell, now=now, record=record
     )
     for place in (instance, workspace):
-        services.grant_membership(
+        memberships.grant_membership(
             user=owner, workspace=place, role=WorkspaceRole.OWNER, actor=shell, now=now, record=record
         )
     factors.set_totp_factor(user=owner, seed=seed, actor=shell, now=now, record=record)
@@ -148,10 +148,10 @@ def _as_principal(owner: User, workspace: Workspace, now: datetime) -> Principal
 
 def _demo_agent(workspace: Workspace, shell: Actor, now: datetime) -> Agent:
     """The demo agent belongs to somebody who cannot log in, so that the owner may decide its requests."""
-    keeper = services.create_user(
+    keeper = people.create_user(
         username=DEMO_OWNER, password=None, display_name="Demo owner", actor=shell, now=now, record=record
     )
-    services.grant_membership(
+    memberships.grant_membership(
         user=keeper,
         workspace=workspace,
         role=WorkspaceRole.OPERATOR,
@@ -159,7 +159,7 @@ def _demo_agent(workspace: Workspace, shell: Actor, now: datetime) -> Agent:
         now=now,
         record=record,
     )
-    return services.register_agent(
+    return agents.register_agent(
         owner=keeper,
         workspace=workspace,
         name=DEMO_AGENT,
@@ -222,7 +222,7 @@ def _tokens(
         now=now,
         record=record,
     )
-    agents = minting.mint_token(
+    theirs = minting.mint_token(
         kind=TokenKind.AGENT,
         label="bootstrap demo agent",
         scopes=AGENT_SCOPES,
@@ -233,4 +233,4 @@ def _tokens(
         now=now,
         record=record,
     )
-    return own.text, agents.text
+    return own.text, theirs.text

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from django.db import transaction
 
+from identity.authority import ANYWHERE, require_authority
 from identity.models import TotpFactor, User
 from identity.roles import Permission
 from identity.sealing import seal_field
-from identity.services import ANYWHERE, require_authority
 from kernel.errors import Detail, InvalidError
 from kernel.record import Actor, Record
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from identity.authority import require_authority
 from identity.authorization import authorize, strength_of
 from identity.models import Agent, ApiToken, User, Workspace
 from identity.roles import AGENT_PERMISSIBLE, Permission
-from identity.services import require_authority
 from identity.tokens import TokenKind, format_token, new_token, token_digest
 from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.errors import AuthenticationError, Detail, InvalidError, NotFoundError, PalyraError, RefusedError

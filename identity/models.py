@@ -1,4 +1,4 @@
-"""Columns and constraints of identity. `services.py` writes, `selectors.py` reads."""
+"""Columns and constraints of identity. each noun has a module that writes, `selectors.py` reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _choices(values: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 class UserManager(BaseUserManager["User"]):
-    """Lookup by name; people are made by `identity.services.create_user` only."""
+    """Lookup by name; people are made by `identity.people.create_user` only."""
 
     def get_by_natural_key(self, username: str | None) -> User:
         return self.get(username=(username or "").lower())
@@ -445,7 +445,7 @@ class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
         return 1
 
     def verify_token(self, token: str) -> bool:
-        """Django-otp's entry. Lock the row first (`identity.services.verify_totp` does)."""
+        """Django-otp's entry. Lock the row first (`identity.factors.verify_totp` does)."""
         return self.accept_code(token, timezone.now())
 
     def accept_code(self, code: str, now: datetime) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from identity.authority import require_authority
 from identity.models import Workspace
 from identity.roles import Permission
 from identity.selectors import INSTANCE
-from identity.services import require_authority
 from kernel.errors import RefusedError
 from kernel.record import Actor
 from policy.decisions import govern

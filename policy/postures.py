@@ -7,9 +7,9 @@ from datetime import datetime
 
 from django.db.models import F
 
+from identity.authority import ANYWHERE
 from identity.models import Agent
 from identity.roles import Permission
-from identity.services import ANYWHERE
 from kernel.errors import ConflictError, Detail, InvalidError, NotFoundError
 from kernel.record import Actor, Record
 from policy.authority import require_governance

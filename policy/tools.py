@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from identity.authority import ANYWHERE
 from identity.roles import Permission
-from identity.services import ANYWHERE
 from kernel.errors import ConflictError, Detail, InvalidError
 from kernel.record import Actor, Record
 from policy.authority import require_governance

@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
+from identity.agents import register_agent
 from identity.factors import set_totp_factor
+from identity.memberships import grant_membership
 from identity.minting import MintedToken, mint_token
 from identity.models import Agent, User, Workspace
+from identity.people import create_user
 from identity.roles import WorkspaceRole
 from identity.selectors import principal_of_user
-from identity.services import create_user, create_workspaces, grant_membership, register_agent
 from identity.tokens import TokenKind
 from identity.types import AuthStrength, Principal
+from identity.workspaces import create_workspaces
 from kernel.record import system_actor
 from tests.builders import RecordedEvents
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from identity.agents import suspend_agent
 from identity.authentication import RejectedCredentialError, Rejection, principal_of
 from identity.minting import MintedToken, mint_token, revoke_token
 from identity.models import ApiToken, Membership, User
 from identity.roles import Permission, WorkspaceRole
 from identity.selectors import principal_for_agent_live
-from identity.services import suspend_agent
 from identity.tokens import TokenKind, format_token, new_token
 from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.errors import AuthenticationError

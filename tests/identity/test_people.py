@@ -5,7 +5,10 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from identity.agents import register_agent, resume_agent, suspend_agent
+from identity.memberships import grant_membership
 from identity.models import Membership, User
+from identity.people import create_user
 from identity.roles import Permission, WorkspaceRole
 from identity.selectors import (
     agent_owner,
@@ -15,14 +18,7 @@ from identity.selectors import (
     roles_of,
     sole_holder,
 )
-from identity.services import (
-    create_user,
-    create_workspaces,
-    grant_membership,
-    register_agent,
-    resume_agent,
-    suspend_agent,
-)
+from identity.workspaces import create_workspaces
 from kernel.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from kernel.record import Actor
 from tests.builders import RecordedEvents

@@ -15,7 +15,7 @@ from django_otp.oath import TOTP
 
 from governance.journal.ledger import record
 from governance.operations import installation
-from identity import factors, minting, services
+from identity import agents, factors, memberships, minting, people
 from identity.models import Agent, User, Workspace
 from identity.roles import WorkspaceRole
 from identity.selectors import principal_of_user
@@ -176,9 +176,9 @@ def add_person(
     scopes: tuple[str, ...] | None = None,
 ) -> Caller:
     """Create a person with an authenticator and a personal token of everything they hold."""
-    user = services.create_user(username=name, password=PASSWORD, actor=SHELL, now=now, record=record)
+    user = people.create_user(username=name, password=PASSWORD, actor=SHELL, now=now, record=record)
     for role in roles:
-        services.grant_membership(
+        memberships.grant_membership(
             user=user, workspace=workspace, role=role, actor=SHELL, now=now, record=record
         )
     seed = name.encode().ljust(20, b"-")[:20]
@@ -209,7 +209,7 @@ def mint_for_person(
 
 
 def _token_of_a_former_viewer(user: User, workspace: Workspace, now: datetime) -> str:
-    membership = services.grant_membership(
+    membership = memberships.grant_membership(
         user=user, workspace=workspace, role=WorkspaceRole.OPERATOR, actor=SHELL, now=now, record=record
     )
     text = mint_for_person(user, workspace, now=now)
@@ -227,7 +227,7 @@ def add_agent(
     scopes: tuple[str, ...] = AGENT_SCOPES,
 ) -> Caller:
     """Register an agent and mint a token for it."""
-    agent = services.register_agent(
+    agent = agents.register_agent(
         owner=User.objects.get(pk=owner_id),
         workspace=workspace,
         name=name,

@@ -14,7 +14,7 @@ from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import sweeping
 from governance.selectors import CallView
-from identity import services
+from identity import memberships
 from identity.models import Membership
 from identity.roles import Permission, WorkspaceRole
 from identity.types import Principal
@@ -253,7 +253,7 @@ def test_a_new_proposal_does_not_join_a_question_whose_time_is_over(world: World
 def make_approver(world: World) -> None:
     """Give the agent's owner the role that decides."""
     with transaction.atomic():
-        services.grant_membership(
+        memberships.grant_membership(
             user=world.agent_owner,
             workspace=world.workspace,
             role=WorkspaceRole.APPROVER,

@@ -14,7 +14,7 @@ from governance.models import Reservation, ToolCall
 from governance.operations import sweeping
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView
-from identity import minting, services
+from identity import agents, minting
 from identity.models import ApiToken, Membership, User
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
@@ -75,7 +75,7 @@ def let_the_token_expire(world: World, view: CallView) -> None:
 
 def suspend_the_agent(world: World, view: CallView) -> None:
     with transaction.atomic():
-        services.suspend_agent(
+        agents.suspend_agent(
             agent_id=view.call.principal_id,
             reason="a test",
             actor=owner_actor(world),

@@ -17,7 +17,7 @@ from governance.models import Reservation, Run, ToolCall
 from governance.operations import runs
 from governance.proposals import Proposal
 from governance.selectors import CallView
-from identity import services
+from identity import agents
 from identity.models import Membership
 from identity.roles import Permission
 from kernel.clock import utc_now
@@ -173,7 +173,7 @@ def test_7_the_rules_that_forbid_are_named(world: World) -> None:
     run = world.open_run()
     known = world.agent
     with transaction.atomic():
-        services.suspend_agent(
+        agents.suspend_agent(
             agent_id=known.id, reason="a test", actor=owner_actor(world), now=utc_now(), record=record
         )
     view = world.propose(run=run, principal=known)

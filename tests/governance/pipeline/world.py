@@ -22,7 +22,7 @@ from governance.operations import installation, runs
 from governance.proposals import Claim, Proposal
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView, view_of
-from identity import minting, services
+from identity import agents, memberships, minting, people
 from identity.authentication import principal_of
 from identity.models import Agent, User, Workspace
 from identity.roles import WorkspaceRole
@@ -350,9 +350,9 @@ def add_tool(tool: ToolDefinition, workspace: Workspace, actor: Actor, now: date
 
 
 def add_person(name: str, workspace: Workspace, now: datetime, *roles: WorkspaceRole) -> User:
-    user = services.create_user(username=name, password=PASSWORD, actor=SHELL, now=now, record=record)
+    user = people.create_user(username=name, password=PASSWORD, actor=SHELL, now=now, record=record)
     for role in roles:
-        services.grant_membership(
+        memberships.grant_membership(
             user=user, workspace=workspace, role=role, actor=SHELL, now=now, record=record
         )
     return user
@@ -362,7 +362,7 @@ def add_agent(
     name: str, owner: User, workspace: Workspace, minter: Principal, now: datetime
 ) -> tuple[Agent, str]:
     """Register an agent and mint its token."""
-    agent = services.register_agent(
+    agent = agents.register_agent(
         owner=owner, workspace=workspace, name=name, actor=SHELL, now=now, record=record
     )
     minted = minting.mint_token(

@@ -1,0 +1,66 @@
+"""Every write to people. Their roles are in `memberships.py`."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+
+from identity.authority import ANYWHERE, require_authority
+from identity.inserting import insert, invalid
+from identity.models import User
+from identity.roles import Permission
+from kernel.ids import new_id
+from kernel.record import Actor, Record
+
+_USERNAME = re.compile(r"[a-z0-9][a-z0-9._@-]{2,149}")
+_LONGEST_PASSWORD = 256
+
+
+def create_user(
+    *,
+    username: str,
+    password: str | None,
+    display_name: str = "",
+    email: str = "",
+    actor: Actor,
+    now: datetime,
+    record: Record,
+) -> User:
+    """Create a person. Without a password they can never log in and never count as a second person.
+
+    Raises InvalidError for a name or password outside the rules, ConflictError for a taken name.
+    """
+    require_authority(actor, Permission.USERS_MANAGE, ANYWHERE, now)
+    if not _USERNAME.fullmatch(username):
+        raise invalid("/username", "pattern", "Lower-case letters, digits and . _ @ - only; 3 to 150.")
+    user = User(
+        id=new_id("usr", now), username=username, display_name=display_name, email=email, created_at=now
+    )
+    _set_password(user, password, now)
+    insert(user, "This user name is taken.")
+    record(
+        event="user.created",
+        actor=actor,
+        subject=user.pk,
+        now=now,
+        data={"username": username, "can_log_in": user.can_log_in},
+    )
+    return user
+
+
+def _set_password(user: User, password: str | None, now: datetime) -> None:
+    if password is None:
+        user.can_log_in = False
+        user.set_unusable_password()
+        return
+    if len(password) > _LONGEST_PASSWORD:
+        raise invalid("/password", "max_length", f"At most {_LONGEST_PASSWORD} characters.")
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise invalid("/password", "weak", " ".join(error.messages)) from None
+    user.set_password(password)
+    user.password_changed_at = now
