@@ -1,4 +1,4 @@
-"""Columns and constraints of identity. each noun has a module that writes, `selectors.py` reads."""
+"""Columns and constraints of identity. Each noun has a module that writes it; `selectors.py` reads."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class User(AbstractBaseUser):  # type: ignore[django-manager-missing]  # django-
     must_change_password = models.BooleanField(default=False)
     password_changed_at = models.DateTimeField(null=True)
     authority_epoch = models.PositiveIntegerField(default=0)
+    version = models.PositiveIntegerField(default=1)
     oidc_issuer = models.CharField(max_length=255, null=True)
     oidc_subject = models.CharField(max_length=255, null=True)
     created_at = models.DateTimeField()
@@ -189,11 +190,12 @@ class SetupLink(models.Model):
 
 
 class ResourceShare(models.Model):
-    """Opens one object of a workspace to another workspace, to read or to use."""
+    """Opens one object of the workspace `home` to another workspace, to read or to use."""
 
     id = models.CharField(primary_key=True, max_length=40)
     resource_kind = models.CharField(max_length=8, choices=_choices(("agent", "tool", "skill")))
-    resource_id = models.CharField(max_length=120)
+    resource_id = models.CharField(max_length=160)
+    home = models.ForeignKey(Workspace, models.PROTECT, related_name="shares_given")
     workspace = models.ForeignKey(Workspace, models.PROTECT, related_name="shares")
     access = models.CharField(max_length=4, choices=_choices(("read", "use")))
     shared_by = models.CharField(max_length=40)
@@ -256,6 +258,7 @@ class Agent(models.Model):
     state = models.CharField(max_length=16, choices=_choices(tuple(AgentState)), default=AgentState.ACTIVE)
     composition_digest = models.CharField(max_length=71, null=True)
     authority_epoch = models.PositiveIntegerField(default=0)
+    version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -342,11 +345,12 @@ class RateBucket(models.Model):
 class ConsoleSession(models.Model):
     """A console login. The cookie's value is nowhere, only its SHA-256.
 
-    `mfa_at`, `mfa_network` and `mfa_epoch` say when, from where and under which authority the last
+    The key changes with every step-up; `ref` names the session all its life and opens nothing. `mfa_at`, `mfa_network` and `mfa_epoch` say when, from where and under which authority the last
     one-time code was entered.
     """
 
     key_digest = models.CharField(primary_key=True, max_length=64)
+    ref = models.CharField(max_length=16, unique=True)
     user = models.ForeignKey(User, models.CASCADE, related_name="console_sessions")
     data = models.TextField()
     created_at = models.DateTimeField()
@@ -369,12 +373,17 @@ class ConsoleSession(models.Model):
 
 
 class LoginFailure(models.Model):
-    """Failed logins of one account from one network; no row means none lately."""
+    """Failed logins of one account from one network; no row means none lately.
 
-    account_key = models.CharField(max_length=64)
-    network = models.CharField(max_length=50, db_index=True)
+    A row without an account counts for the whole network, one without a network for the whole account;
+    these two keep the moments of the failures (seconds since the epoch) that still bear on a limit.
+    """
+
+    account_key = models.CharField(max_length=64, blank=True)
+    network = models.CharField(max_length=50, blank=True, db_index=True)
     count = models.PositiveIntegerField(default=0)
-    last_at = models.DateTimeField(db_index=True)
+    recent = models.JSONField(default=list)
+    last_at = models.DateTimeField(db_index=True, null=True)
 
     class Meta:
         constraints = (
@@ -382,7 +391,7 @@ class LoginFailure(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.count} from {self.network}"
+        return f"{self.count} from {self.network or 'everywhere'}"
 
 
 class LoginSuccess(models.Model):
