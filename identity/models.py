@@ -11,10 +11,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
-from django_otp.models import Device, ThrottlingMixin, TimestampMixin
+from django_otp.models import Device, TimestampMixin
 
 from identity import totp
 from identity.access import Stage
+from identity.door_models import OidcAttempt as OidcAttempt, SpoofSighting as SpoofSighting
 from identity.lifecycle import AgentState
 from identity.roles import WorkspaceRole
 from identity.sealing import open_field
@@ -345,7 +346,8 @@ class RateBucket(models.Model):
 class ConsoleSession(models.Model):
     """A console login. The cookie's value is nowhere, only its SHA-256.
 
-    The key changes with every step-up; `ref` names the session all its life and opens nothing. `mfa_at`, `mfa_network` and `mfa_epoch` say when, from where and under which authority the last
+    The key changes with every step-up; `ref` names the session all its life and opens nothing.
+    `mfa_at`, `mfa_network` and `mfa_epoch` say when, from where and under which authority the last
     one-time code was entered.
     """
 
@@ -383,7 +385,7 @@ class LoginFailure(models.Model):
     network = models.CharField(max_length=50, blank=True, db_index=True)
     count = models.PositiveIntegerField(default=0)
     recent = models.JSONField(default=list)
-    last_at = models.DateTimeField(db_index=True, null=True)
+    last_at = models.DateTimeField(db_index=True)
 
     class Meta:
         constraints = (
@@ -431,10 +433,12 @@ class RejectionTally(models.Model):
         return f"{self.count} of {self.reason}"
 
 
-class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
-    """A time-based one-time password (RFC 6238). The seed is sealed, unlike in the stock device."""
+class TotpFactor(TimestampMixin, Device):
+    """A time-based one-time password (RFC 6238). The seed is sealed, unlike in the stock device.
 
-    throttling_failure_timestamp: datetime | None
+    It knows no wait: that would lock the account for everybody. `login_attempts` counts instead.
+    """
+
     seed_sealed = models.BinaryField(max_length=128)
     last_t = models.BigIntegerField(default=-1)
     from_bootstrap = models.BooleanField(default=False)
@@ -449,36 +453,26 @@ class TotpFactor(TimestampMixin, ThrottlingMixin, Device):
     def __str__(self) -> str:
         return f"authenticator of {self.user_id}"
 
-    def get_throttle_factor(self) -> int:
-        """One second; the growth is `totp.wait_seconds`."""
-        return 1
-
     def verify_token(self, token: str) -> bool:
         """Django-otp's entry. Lock the row first (`identity.factors.verify_totp` does)."""
         return self.accept_code(token, timezone.now())
 
     def accept_code(self, code: str, now: datetime) -> bool:
-        """Accept each time step once, within one step of `now`, and write the outcome to this row.
+        """Accept each time step once, within one step of `now`, and write the use to this row.
 
-        Refuses without looking at the code while a wait after failures runs, and for a seed that does
-        not open.
+        Raises InvalidError for a seed that does not open.
         """
-        if not totp.may_try(self.throttling_failure_count, self.throttling_failure_timestamp, now):
-            return False
         seed = open_field("TotpFactor", str(self.pk), "seed", bytes(self.seed_sealed))
         step = totp.matching_step(seed, code, now=now, after=self.last_t)
         if step is None:
-            self.throttling_failure_count += 1
-            self.throttling_failure_timestamp = now
-        else:
-            self.last_t, self.last_used_at = step, now
-            self.throttle_reset(commit=False)
-        self.save()
-        return step is not None
+            return False
+        self.last_t, self.last_used_at = step, now
+        self.save(update_fields=["last_t", "last_used_at"])
+        return True
 
 
 class RecoveryCode(TimestampMixin, Device):
-    """One recovery code; only its SHA-256 is stored. The row stays after use, so a session keeps it."""
+    """One recovery code; only a keyed digest of it is stored. The row stays after use: a session needs it."""
 
     digest = models.BinaryField(max_length=32, unique=True)
     used_at = models.DateTimeField(null=True)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError
-
 from identity.authority import ANYWHERE, require_authority
 from identity.inserting import insert, invalid
 from identity.models import User
+from identity.passwords import set_password
 from identity.roles import Permission
 from kernel.ids import new_id
 from kernel.record import Actor, Record
 
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@-]{2,149}")
-_LONGEST_PASSWORD = 256
 
 
 def create_user(
@@ -39,7 +36,7 @@ def create_user(
     user = User(
         id=new_id("usr", now), username=username, display_name=display_name, email=email, created_at=now
     )
-    _set_password(user, password, now)
+    set_password(user, password, now)
     insert(user, "This user name is taken.")
     record(
         event="user.created",
@@ -49,18 +46,3 @@ def create_user(
         data={"username": username, "can_log_in": user.can_log_in},
     )
     return user
-
-
-def _set_password(user: User, password: str | None, now: datetime) -> None:
-    if password is None:
-        user.can_log_in = False
-        user.set_unusable_password()
-        return
-    if len(password) > _LONGEST_PASSWORD:
-        raise invalid("/password", "max_length", f"At most {_LONGEST_PASSWORD} characters.")
-    try:
-        validate_password(password, user)
-    except ValidationError as error:
-        raise invalid("/password", "weak", " ".join(error.messages)) from None
-    user.set_password(password)
-    user.password_changed_at = now

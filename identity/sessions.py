@@ -7,9 +7,10 @@ from datetime import datetime
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from identity.models import User
+from identity.models import ConsoleSession, User
 from identity.selectors import principal_of_user
 from identity.types import AuthStrength, Principal, Surface
+from kernel.record import Actor, Record
 
 _CODE_AT = "palyra_code_at"
 
@@ -54,3 +55,24 @@ def principal_of_session(
         surface=Surface.CONSOLE,
         session_digest="sha256:" + hashlib.sha256(key).hexdigest(),
     )
+
+
+def end_sessions(
+    *, user: User, reason: str, actor: Actor, now: datetime, record: Record, keep: str | None = None
+) -> int:
+    """End this person's console sessions, all but the one whose key digest is `keep`.
+
+    Call it in the transaction of what makes them end (password, factor, `is_active`). One event names
+    how many ended, none is left when there were none. The next request of each is signed out.
+    """
+    rows = ConsoleSession.objects.filter(user=user, ended_at__isnull=True, expires_at__gt=now)
+    ended = rows.exclude(key_digest=keep or "").update(ended_at=now, ended_reason=reason)
+    if ended:
+        record(
+            event="login_session.ended",
+            actor=actor,
+            subject=user.pk,
+            now=now,
+            data={"reason": reason, "count": ended},
+        )
+    return ended

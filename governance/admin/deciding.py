@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
@@ -11,9 +10,8 @@ from approvals.types import RequestStatus, ReviewInput, Verdict
 from governance import pipeline
 from governance.admin.access import Visit
 from governance.admin.once import INCOMPLETE, Told, has_intent, new_intent, once
+from governance.admin.stepping_up import step_up_if_given
 from governance.idempotency import Ticket
-from governance.operations import signing_in
-from identity.sessions import code_entered_at, mark_code_entered
 from kernel.errors import PalyraError, PreconditionFailedError
 
 CHANGED = "The request changed while this page was open. Look at it again and decide once more."
@@ -93,19 +91,9 @@ def _answer(visit: Visit, request: ApprovalRequest, form: DecisionForm) -> Revie
         verdict=form.verdict,
         comment=form.comment,
         seen_version=request.version,
-        otp_verified_at=_code_time(visit),
+        otp_verified_at=step_up_if_given(visit),
         surface="console",
     )
-
-
-def _code_time(visit: Visit) -> datetime | None:
-    """A code typed now counts from now and refreshes the session; else the session's last one."""
-    code = visit.request.POST.get("code", "").strip()
-    if not code:
-        return code_entered_at(visit.request.session)
-    verified = signing_in.step_up(principal=visit.principal, code=code, now=visit.now)
-    mark_code_entered(visit.request.session, verified)
-    return verified
 
 
 def _errors(visit: Visit) -> dict[str, str]:

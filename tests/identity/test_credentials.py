@@ -162,16 +162,6 @@ def test_each_step_is_accepted_once_and_only_near_now(cast: Cast) -> None:
     assert not verify_totp(user=cast.approver, code=code(), now=NOW)
 
 
-def test_failures_make_a_right_code_wait_and_a_success_clears_them(cast: Cast) -> None:
-    enrol(cast.owner)
-    for _ in range(5):
-        assert not verify_totp(user=cast.owner, code="000000", now=NOW)
-    assert not verify_totp(user=cast.owner, code=code(), now=NOW + timedelta(seconds=29))
-    later = NOW + timedelta(seconds=30)
-    assert verify_totp(user=cast.owner, code=code(later), now=later)
-    assert TotpFactor.objects.get().throttling_failure_count == 0
-
-
 @given(st.text(max_size=8), st.integers(-1, 10**9))
 def test_only_six_ascii_digits_can_match(text: str, after: int) -> None:
     step = matching_step(SEED, text, now=NOW, after=after)
