@@ -10,12 +10,16 @@ from django.http import HttpRequest
 
 from identity.authorization import authorize
 from identity.models import User, Workspace
+from identity.place_selectors import places_of
 from identity.roles import Permission
 from identity.selectors import DEFAULT, workspace_by_slug
 from identity.sessions import principal_of_session
 from identity.types import Principal
 from kernel.clock import utc_now
 
+WORKSPACE = "palyra_workspace"
+"""The session's key for the workspace that was chosen; it opens nothing by itself."""
+MOST_PLACES = 50
 SENTENCES = {
     "role_required": "Your roles do not include {permission}. An owner or admin can grant a role that does.",
     "step_up_required": "{permission} needs a sign-in with a one-time code.",
@@ -33,6 +37,8 @@ class Visit:
     principal: Principal
     workspace: Workspace
     now: datetime
+    places: tuple[Workspace, ...] = ()
+    """Where this person works, the present workspace first; at most `MOST_PLACES`."""
 
     def holds(self, permission: Permission, workspace_id: str | None = None) -> bool:
         """Tell whether this person may use `permission` here (or in another workspace) now."""
@@ -68,7 +74,9 @@ def visit_of(request: HttpRequest) -> Visit:
     if not isinstance(user, User):
         raise PermissionDenied("Sign in first.")
     now = utc_now()
-    workspace = workspace_by_slug(DEFAULT)
+    chosen = str(request.session.get(WORKSPACE, ""))
+    places = tuple(places_of(user.pk, now, chosen=chosen)[:MOST_PLACES])
+    workspace = places[0] if places else workspace_by_slug(DEFAULT)
     principal = principal_of_session(
         user=user,
         session=request.session,
@@ -78,4 +86,4 @@ def visit_of(request: HttpRequest) -> Visit:
         request_id=getattr(request, "palyra_request_id", ""),
         now=now,
     )
-    return Visit(request=request, user=user, principal=principal, workspace=workspace, now=now)
+    return Visit(request=request, user=user, principal=principal, workspace=workspace, now=now, places=places)

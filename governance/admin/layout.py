@@ -95,6 +95,8 @@ def _frame(visit: Visit) -> dict[str, Any]:
         "now": visit.now,
         "rail": rail(visit),
         "workspace_name": visit.workspace.name,
+        "places": visit.places if len(visit.places) > 1 else (),
+        "place": visit.workspace,
         "person_name": str(visit.user),
         "person_roles": ", ".join(sorted(roles)) or "no role in this workspace",
         "theme": theme if theme in THEMES else "",

@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, path, re_path, register_convert
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_otp.admin import OTPAdminSite
 
-from governance.admin import approvals, calls, catalog, home, record
+from governance.admin import approvals, calls, catalog, home, record, switching
 from governance.admin.access import Visit
 from governance.admin.layout import THEME, THEMES
 from governance.admin.pages import NOT_FOUND, Page, page, refused
@@ -116,6 +116,7 @@ PAGES: tuple[tuple[str, Page, str], ...] = (
     ("journal/", record.journal, "journal"),
     ("executions/", record.executions, "executions"),
     ("theme/", theme, "theme"),
+    ("switch/", switching.switch, "switch"),
 )
 
 site = PalyraAdminSite(name="admin")

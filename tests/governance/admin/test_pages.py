@@ -88,15 +88,15 @@ def test_each_role_sees_exactly_the_pages_of_its_permissions(world: World, name:
     seen = {route: client.get(path).status_code for route, path in paths_of(world).items()}
     permissions = {route: view.permission for route, view, _ in PAGES}
     expected = {route: 200 if _holds(ROLES[name], permissions[route]) else 403 for route in seen}
-    assert seen == expected | {"theme/": 302}
+    assert seen == expected | {"theme/": 302, "switch/": 405}
 
 
 def _holds(role: WorkspaceRole, permission: Permission | None) -> bool:
     return permission is None or role in MATRIX[permission]
 
 
-def test_the_table_names_a_permission_for_every_page_but_home_and_theme() -> None:
-    assert {route for route, view, _ in PAGES if view.permission is None} == {"", "theme/"}
+def test_the_table_names_a_permission_for_every_page_that_is_not_for_everybody() -> None:
+    assert {route for route, view, _ in PAGES if view.permission is None} == {"", "theme/", "switch/"}
 
 
 @pytest.mark.parametrize("name", ["stranger", "nobody", "unverified"])
@@ -214,7 +214,7 @@ def test_a_hostile_comment_stays_text(world: World) -> None:
 def test_odd_filters_are_ignored(world: World, query: str) -> None:
     client = sign_in(world.owner)
     for route in LISTS:
-        if route != "theme/":
+        if route not in ("theme/", "switch/"):
             assert client.get(f"/admin/{route}{query}").status_code == 200
 
 
@@ -340,7 +340,7 @@ def test_a_database_that_is_down_gives_a_calm_page(world: World, monkeypatch: py
     def broken(*args: object, **kwargs: object) -> None:
         raise OperationalError("server closed the connection at 10.0.0.5")
 
-    monkeypatch.setattr("governance.admin.access.workspace_by_slug", broken)
+    monkeypatch.setattr("governance.admin.access.places_of", broken)
     answer = sign_in(world.owner).get("/admin/")
     assert answer.status_code == 503
     assert b"10.0.0.5" not in answer.content
