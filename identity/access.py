@@ -130,6 +130,9 @@ FEATURE_OF: dict[Permission, str] = {
 }
 """Which feature a permission belongs to; `authorize` asks for it."""
 
+UNDIVIDED = frozenset({"rbac", "staged_rollout"})
+"""Switches of the whole instance: on for everybody or off for everybody, never for a part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Registry:
@@ -190,6 +193,17 @@ def dependants_of(key: str) -> tuple[str, ...]:
     """Return every flag that needs this one, directly or through others, nearest first."""
     direct = tuple(feature.key for feature in FEATURES.values() if feature.depends_on == key)
     return direct + tuple(further for near in direct for further in dependants_of(near))
+
+
+def missing_below(registry: Registry, key: str) -> str | None:
+    """Return the nearest flag below this one that is switched off, or None when all are on."""
+    below = FEATURES[key].depends_on
+    if below is None:
+        return None
+    setting = registry.setting(below)
+    if setting is None or not registry.readable or not setting.enabled:
+        return below
+    return missing_below(registry, below)
 
 
 def safe_roles(registry: Registry, roles: frozenset[WorkspaceRole]) -> frozenset[WorkspaceRole]:
