@@ -16,7 +16,7 @@ from governance.models import ToolCall
 from governance.proposals import Claim, Draft, Found, Proposal, Target
 from governance.runner import Worker
 from governance.runs.turns import hold_run_of_execution
-from identity.selectors import principal_live
+from identity.liveness import principal_live
 from identity.types import Principal
 from kernel.canonical import digest
 from kernel.errors import ConflictError

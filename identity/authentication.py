@@ -1,4 +1,4 @@
-"""`principal_of`: the only reader of bearer credentials.
+"""`authenticate`: the only reader of bearer credentials.
 
 Every refusal looks the same to the caller: one status, one code, one body. The inner reason is an
 attribute of the error for the journal and the counters.
@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from identity.access import safe_permissions
-from identity.flags import registry
-from identity.models import ApiToken, User
-from identity.roles import AGENT_PERMISSIBLE, narrowed
+from django.db.models import QuerySet
+
+from identity.models import ApiToken, TokenElevation, User
+from identity.networks import UNKNOWN_NETWORK, is_within, network_of, parse_networks
 from identity.selectors import (
     has_factor,
-    permissions_at,
     principal_of_agent,
+    principal_of_service,
     principal_of_user,
-    standings,
 )
+from identity.token_selectors import ends_at
 from identity.tokens import TokenKind, parse_token, token_digest
-from identity.types import AuthStrength, Principal, PrincipalKind
+from identity.types import AuthStrength, Principal
 from kernel.errors import AuthenticationError
 
 LONGEST_HEADER = 512
@@ -40,6 +41,8 @@ class Rejection(StrEnum):
     REVOKED = "revoked"
     EXPIRED = "expired"
     PRINCIPAL_INACTIVE = "principal_inactive"
+    NETWORK = "network"
+    DEVICE_BINDING = "device_binding"
 
 
 class RejectedCredentialError(AuthenticationError):
@@ -51,20 +54,77 @@ class RejectedCredentialError(AuthenticationError):
         super().__init__("unauthenticated", "A valid bearer token is required.")
 
 
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Who holds a credential, and what limits and answers need to know of the token.
+
+    `family` and `rate_per_minute` belong to the rate limit. `overlap_ends_at` and `rotated_at` are set
+    for a token that was rotated and still works. `last_used_at` is as it stood before this request.
+    """
+
+    principal: Principal
+    token_id: str
+    kind: TokenKind
+    family: str
+    rate_per_minute: int
+    overlap_ends_at: datetime | None
+    rotated_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a request comes from, beside its credential."""
+
+    client_ip: str
+    request_id: str
+    device_id: str | None
+
+
+def authenticate(
+    *,
+    authorization: Sequence[str],
+    client_ip: str,
+    request_id: str,
+    now: datetime,
+    device_id: str | None = None,
+) -> Authenticated:
+    """Return who holds this credential, or raise RejectedCredentialError.
+
+    `authorization` are all values of the `Authorization` header as received, `device_id` the device
+    whose certificate came with the request. Checks in this order: form, lookup, digest, revocation,
+    expiry, principal in use, network, device.
+    """
+    token = _genuine(_bearer_text(authorization))
+    return _admitted(token, _Origin(client_ip, request_id, device_id), now)
+
+
+def authenticate_again(earlier: Authenticated, *, now: datetime) -> Authenticated:
+    """Ask everything but the secret anew, for a request that takes long; RejectedCredentialError if it ended.
+
+    The principal in the answer holds what it holds at `now`.
+    """
+    token = _related().filter(pk=earlier.token_id).first()
+    if token is None:
+        raise RejectedCredentialError(Rejection.UNKNOWN, earlier.token_id)
+    who = earlier.principal
+    return _admitted(token, _Origin(who.client_ip, who.request_id, who.device_id), now)
+
+
 def principal_of(
     *, authorization: Sequence[str], client_ip: str, request_id: str, now: datetime
 ) -> Principal:
-    """Return who holds this credential, or raise RejectedCredentialError.
+    """As `authenticate`, returning the principal alone."""
+    return authenticate(
+        authorization=authorization, client_ip=client_ip, request_id=request_id, now=now
+    ).principal
 
-    `authorization` are all values of the `Authorization` header as received. Checks in this order:
-    form, lookup, digest, revocation, expiry, principal in use.
-    """
-    text = _bearer_text(authorization)
-    token = _genuine(text, now)
-    principal = _principal(token, client_ip=client_ip, request_id=request_id, now=now)
-    if principal is None or not principal.active:
-        raise RejectedCredentialError(Rejection.PRINCIPAL_INACTIVE, token.pk)
-    return principal
+
+def genuine_tokens(texts: Sequence[str]) -> list[ApiToken]:
+    """Return the rows whose very text is among `texts`, whatever their state, in the order of their ids."""
+    digests = {parts.lookup: token_digest(text) for text in texts if (parts := parse_token(text)) is not None}
+    rows = ApiToken.objects.filter(lookup__in=digests).order_by("pk")
+    return [row for row in rows if hmac.compare_digest(bytes(row.digest), digests[row.lookup])]
 
 
 def _bearer_text(values: Sequence[str]) -> str:
@@ -78,76 +138,111 @@ def _bearer_text(values: Sequence[str]) -> str:
     return text.strip(" ")
 
 
-def _genuine(text: str, now: datetime) -> ApiToken:
+def _genuine(text: str) -> ApiToken:
     parts = parse_token(text)
     if parts is None:
         raise RejectedCredentialError(Rejection.MALFORMED)
-    related = ApiToken.objects.select_related(
-        "workspace", "principal_user", "principal_agent__owner", "principal_agent__workspace"
-    )
-    token = related.filter(lookup=parts.lookup).first()
+    token = _related().filter(lookup=parts.lookup).first()
     stored = _DUMMY_DIGEST if token is None else bytes(token.digest)
     same = hmac.compare_digest(stored, token_digest(text))
     if token is None:
         raise RejectedCredentialError(Rejection.UNKNOWN)
     if not same or token.kind != parts.kind:
         raise RejectedCredentialError(Rejection.DIGEST, token.pk)
-    if token.revoked_at is not None:
-        raise RejectedCredentialError(Rejection.REVOKED, token.pk)
-    if token.expires_at <= now:
-        raise RejectedCredentialError(Rejection.EXPIRED, token.pk)
     return token
 
 
-def _principal(token: ApiToken, *, client_ip: str, request_id: str, now: datetime) -> Principal | None:
+def _related() -> QuerySet[ApiToken]:
+    return ApiToken.objects.select_related(
+        "workspace", "principal_user", "principal_agent__owner", "principal_agent__workspace", "elevation"
+    )
+
+
+def _admitted(token: ApiToken, origin: _Origin, now: datetime) -> Authenticated:
+    if token.revoked_at is not None:
+        raise RejectedCredentialError(Rejection.REVOKED, token.pk)
+    if ends_at(token) <= now:
+        raise RejectedCredentialError(Rejection.EXPIRED, token.pk)
+    principal = _principal(token, origin, now)
+    if principal is None or not principal.active:
+        raise RejectedCredentialError(Rejection.PRINCIPAL_INACTIVE, token.pk)
+    if not _may_come_from(token, origin.client_ip):
+        raise RejectedCredentialError(Rejection.NETWORK, token.pk)
+    if token.bound_device is not None and token.bound_device != origin.device_id:
+        raise RejectedCredentialError(Rejection.DEVICE_BINDING, token.pk)
+    rotated = token.overlap_ends_at is not None
+    return Authenticated(
+        principal=principal,
+        token_id=token.pk,
+        kind=TokenKind(token.kind),
+        family=token.family,
+        rate_per_minute=token.rate_per_minute,
+        overlap_ends_at=token.overlap_ends_at,
+        rotated_at=token.successor.created_at if rotated else None,
+        last_used_at=token.last_used_at,
+    )
+
+
+def _may_come_from(token: ApiToken, address: str) -> bool:
+    """An empty list is no restriction; one that cannot be read lets nobody in."""
+    if token.allowed_networks == []:
+        return True
+    try:
+        return is_within(address, parse_networks(token.allowed_networks))
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _principal(token: ApiToken, origin: _Origin, now: datetime) -> Principal | None:
     if token.workspace.archived_at is not None:
         return None
     agent, user = token.principal_agent, token.principal_user
     if token.kind == TokenKind.AGENT and agent is not None:
         return principal_of_agent(
-            agent=agent, token=token, client_ip=client_ip, request_id=request_id, now=now
+            agent=agent, token=token, client_ip=origin.client_ip, request_id=origin.request_id, now=now
         )
     if user is None or not user.is_active:
         return None
-    if token.kind == TokenKind.USER:
-        return principal_of_user(
-            user=user,
-            workspace_id=token.workspace_id,
-            strength=_strength_of_user_token(user),
-            client_ip=client_ip,
-            request_id=request_id,
-            authenticated_at=now,
-            now=now,
-            token=token,
-        )
+    if token.kind in (TokenKind.USER, TokenKind.ADMIN):
+        return _person(token, user, origin, now)
     if token.kind == TokenKind.SERVICE:
-        return _service(token, user, client_ip, request_id, now)
+        return principal_of_service(
+            token=token, client_ip=origin.client_ip, request_id=origin.request_id, now=now
+        )
     return None
 
 
-def _strength_of_user_token(user: User) -> AuthStrength:
-    """A personal token is minted behind a second factor and stands for that login while it exists."""
-    return AuthStrength.MFA if has_factor(user.pk) else AuthStrength.TOKEN
-
-
-def _service(token: ApiToken, user: User, client_ip: str, request_id: str, now: datetime) -> Principal:
-    flags = registry()
-    people = (user.pk, token.minted_by)
-    found = standings(user_ids=people, workspace_id=token.workspace_id, now=now, flags=flags)
-    own = found[user.pk]
-    held = safe_permissions(flags, permissions_at(own) & AGENT_PERMISSIBLE)
-    return Principal(
-        kind=PrincipalKind.SERVICE,
-        id=token.pk,
-        owner_id=user.pk,
+def _person(token: ApiToken, user: User, origin: _Origin, now: datetime) -> Principal:
+    strength, proved_at = _strength(token, user, origin.client_ip, now)
+    return principal_of_user(
+        user=user,
         workspace_id=token.workspace_id,
-        roles=own.local | own.wide,
-        permissions=narrowed(held, token.scopes),
-        auth_strength=AuthStrength.TOKEN,
-        client_ip=client_ip,
-        request_id=request_id,
-        authenticated_at=now,
-        token_id=token.pk,
-        vouching=found[token.minted_by],
-        flags=flags,
+        strength=strength,
+        client_ip=origin.client_ip,
+        request_id=origin.request_id,
+        authenticated_at=proved_at,
+        now=now,
+        token=token,
+    )
+
+
+def _strength(token: ApiToken, user: User, client_ip: str, now: datetime) -> tuple[AuthStrength, datetime]:
+    """A person's token was minted behind a second factor and stands for that login while both exist."""
+    if not has_factor(user.pk):
+        return AuthStrength.TOKEN, now
+    elevation: TokenElevation | None = getattr(token, "elevation", None)
+    if elevation is not None and _counts(elevation, token, user, client_ip, now):
+        return AuthStrength.FRESH_MFA, elevation.at
+    return AuthStrength.MFA, now
+
+
+def _counts(elevation: TokenElevation, token: ApiToken, user: User, client_ip: str, now: datetime) -> bool:
+    """A code counts from where it was entered and until the roles of its owner change."""
+    network = network_of(client_ip)
+    return (
+        token.kind == TokenKind.USER
+        and elevation.at <= now < elevation.expires_at
+        and network != UNKNOWN_NETWORK
+        and elevation.network == network
+        and elevation.authority_epoch == user.authority_epoch
     )

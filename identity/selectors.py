@@ -209,35 +209,34 @@ def agent_is_live(agent: Agent) -> bool:
     return agent.state == AgentState.ACTIVE and agent.owner.is_active and agent.workspace.archived_at is None
 
 
-def principal_for_agent_live(
-    *,
-    agent_id: str,
-    now: datetime,
-    token_id: str | None = None,
-    needs: Permission = Permission.TOOLS_PROPOSE,
-) -> Principal | None:
-    """Return the agent if it still may act at `now`; None means `identity.principal_not_live`.
+def principal_of_service(
+    *, token: ApiToken, client_ip: str, request_id: str, now: datetime, surface: Surface = Surface.API
+) -> Principal:
+    """Return the service behind a `svc` token: bounded like an agent by what its person holds now.
 
-    Asks again for everything that can end between a proposal and its run: agent, owner and workspace
-    in use, the proposing token (when given) of this agent neither revoked nor expired, and `needs`
-    still among the permissions that are left.
+    Its id is that of the first token of the line, so that a rotation leaves it the same principal.
     """
-    agent = Agent.objects.select_related("owner", "workspace").filter(pk=agent_id).first()
-    if agent is None:
-        return None
-    token = _live_token(token_id, agent_id, now)
-    if token_id is not None and token is None:
-        return None
-    principal = principal_of_agent(
-        agent=agent, token=token, client_ip="", request_id="", now=now, surface=Surface.WORKER
+    flags, person = registry(), token.principal_user_id or ""
+    people = (person, token.minted_by)
+    found = standings(user_ids=people, workspace_id=token.workspace_id, now=now, flags=flags)
+    own = found[person]
+    held = safe_permissions(flags, permissions_at(own) & AGENT_PERMISSIBLE)
+    return Principal(
+        kind=PrincipalKind.SERVICE,
+        id=token.family,
+        owner_id=person,
+        workspace_id=token.workspace_id,
+        roles=own.local | own.wide,
+        permissions=narrowed(held, token.scopes),
+        auth_strength=AuthStrength.TOKEN,
+        client_ip=client_ip,
+        request_id=request_id,
+        authenticated_at=now,
+        token_id=token.pk,
+        surface=surface,
+        vouching=found[token.minted_by],
+        flags=flags,
     )
-    return principal if principal.active and needs in principal.permissions else None
-
-
-def _live_token(token_id: str | None, agent_id: str, now: datetime) -> ApiToken | None:
-    return ApiToken.objects.filter(
-        pk=token_id, principal_agent_id=agent_id, revoked_at__isnull=True, expires_at__gt=now
-    ).first()
 
 
 def _live_roles(now: datetime, *conditions: Q) -> QuerySet[Membership, tuple[str, str, str, str]]:
@@ -259,35 +258,3 @@ def _known(texts: Iterable[str]) -> frozenset[WorkspaceRole]:
     if len(roles) != len(named):
         logger.error("a membership holds a role that does not exist; it grants nothing")
     return roles
-
-
-def principal_live(
-    *, kind: str, principal_id: str, workspace_id: str, token_id: str | None, now: datetime
-) -> Principal | None:
-    """Return who proposed a call if that principal still may at `now`; None for every other case."""
-    if kind == PrincipalKind.AGENT:
-        return principal_for_agent_live(agent_id=principal_id, now=now, token_id=token_id)
-    if kind != PrincipalKind.USER:
-        return None
-    user = User.objects.filter(pk=principal_id, is_active=True).first()
-    token = ApiToken.objects.filter(pk=token_id, principal_user_id=principal_id).first()
-    if user is None or not _token_lives(token_id, token, now):
-        return None
-    principal = principal_of_user(
-        user=user,
-        workspace_id=workspace_id,
-        strength=AuthStrength.TOKEN,
-        client_ip="",
-        request_id="",
-        authenticated_at=now,
-        now=now,
-        surface=Surface.WORKER,
-        token=token,
-    )
-    return principal if Permission.TOOLS_PROPOSE in principal.permissions else None
-
-
-def _token_lives(token_id: str | None, token: ApiToken | None, now: datetime) -> bool:
-    if token_id is None:
-        return True
-    return token is not None and token.revoked_at is None and token.expires_at > now

@@ -60,6 +60,14 @@ def parse_token(text: str) -> TokenParts | None:
     return TokenParts(TokenKind(match[1]), match[2], number.to_bytes(SECRET_BYTES))
 
 
+def find_tokens(text: str) -> tuple[str, ...]:
+    """Return every well-formed token within a longer text, each once, in the order they come."""
+    if "plr_" not in text:
+        return ()
+    found = (match[0] for match in _TEXT.finditer(text))
+    return tuple(dict.fromkeys(one for one in found if parse_token(one) is not None))
+
+
 def token_digest(text: str) -> bytes:
     """Return the 32 bytes that are stored for a token text."""
     return hashlib.sha256(text.encode()).digest()

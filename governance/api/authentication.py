@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from identity.authentication import RejectedCredentialError, Rejection, principal_of
+from governance.api.misplaced import misplaced_tokens
+from governance.operations import tokens
+from identity.authentication import Authenticated, RejectedCredentialError, Rejection, authenticate
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError
 
 
 class BearerAuthentication(BaseAuthentication):
-    """Put the `Principal` of the token into `request.user` and its id into `request.auth`.
+    """Put the `Principal` of the token into `request.user` and `Authenticated` into `request.auth`.
 
     A session cookie is never looked at, so no page can forge an API call from a browser.
     """
 
-    def authenticate(self, request: Request) -> tuple[Principal, str]:
-        if "token" in request.query_params or "access_token" in request.query_params:
-            raise RejectedCredentialError(Rejection.MALFORMED)
-        principal = principal_of(
+    def authenticate(self, request: Request) -> tuple[Principal, Authenticated]:
+        now = utc_now()
+        _refuse_misplaced(request, now)
+        found = authenticate(
             authorization=authorization_values(request),
-            client_ip=getattr(request, "palyra_client_ip", ""),
+            client_ip=client_ip_of(request),
             request_id=getattr(request, "palyra_request_id", ""),
-            now=utc_now(),
+            now=now,
         )
-        return principal, principal.token_id or ""
+        return found.principal, found
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="palyra"'
@@ -39,6 +43,28 @@ def caller(request: Request) -> Principal:
     if not isinstance(principal, Principal):
         raise AuthenticationError
     return principal
+
+
+def credential(request: Request) -> Authenticated:
+    """Return what is known of the token of an authenticated request; AuthenticationError without one."""
+    found: object = request.auth
+    if not isinstance(found, Authenticated):
+        raise AuthenticationError
+    return found
+
+
+def client_ip_of(request: Request) -> str:
+    """Return the address of the client, as the proxies in force say it is."""
+    return str(getattr(request, "palyra_client_ip", ""))
+
+
+def _refuse_misplaced(request: Request, now: datetime) -> None:
+    """A token in a query or body is refused and its owner is told, whatever the header holds."""
+    found = misplaced_tokens(request)
+    if found is None:
+        return
+    tokens.note_exposure(texts=found.texts, place=found.place, client_ip=client_ip_of(request), now=now)
+    raise RejectedCredentialError(Rejection.MALFORMED)
 
 
 def authorization_values(request: Request) -> tuple[str, ...]:

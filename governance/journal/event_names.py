@@ -72,6 +72,7 @@ class EventName(StrEnum):
     SHARE_CHANGED = "share.changed"
     TOKEN_ROTATED = "token.rotated"
     TOKEN_REJECTED = "token.rejected"
+    TOKEN_EXPOSED = "token.exposed"
     AGENT_CHANGED = "agent.changed"
     AGENT_ARCHIVED = "agent.archived"
     FLAG_CHANGED = "flag.changed"

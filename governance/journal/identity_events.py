@@ -121,6 +121,14 @@ class ShareChanged:
     present: bool
 
 
+@event(E.TOKEN_EXPOSED)
+class TokenExposed:
+    """`place` is query or body."""
+
+    place: str
+    network: str
+
+
 @event(E.TOKEN_ROTATED)
 class TokenRotated:
     successor: str

@@ -7,10 +7,11 @@ from django.db import transaction
 
 from identity.agents import suspend_agent
 from identity.authentication import RejectedCredentialError, Rejection, principal_of
-from identity.minting import MintedToken, mint_token, revoke_token
+from identity.liveness import principal_for_agent_live
+from identity.minting import MintedToken, mint_token
 from identity.models import ApiToken, Membership, User
+from identity.revocation import revoke_token
 from identity.roles import Permission, WorkspaceRole
-from identity.selectors import principal_for_agent_live
 from identity.tokens import TokenKind, format_token, new_token
 from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.errors import AuthenticationError

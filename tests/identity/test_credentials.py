@@ -22,8 +22,9 @@ from identity import forms
 from identity.backends import MatrixBackend
 from identity.factors import set_totp_factor, verify_totp
 from identity.forms import REFUSED, LoginForm
-from identity.minting import MintedToken, mint_token, revoke_token
+from identity.minting import MintedToken, mint_token
 from identity.models import ApiToken, TotpFactor, User
+from identity.revocation import revoke_token
 from identity.sessions import mark_code_entered, principal_of_session
 from identity.tokens import TokenKind
 from identity.totp import matching_step, may_try, new_seed, provisioning_uri, wait_seconds

@@ -6,6 +6,7 @@ import pytest
 from django.db import transaction
 
 from identity.agents import register_agent, resume_agent, suspend_agent
+from identity.liveness import principal_for_agent_live
 from identity.memberships import grant_membership
 from identity.models import Membership, User
 from identity.people import create_user
@@ -14,7 +15,6 @@ from identity.selectors import (
     agent_owner,
     holders,
     permissions_of_user,
-    principal_for_agent_live,
     roles_of,
     sole_holder,
 )

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.test import Client
 
 from governance.journal.ledger import record
-from identity.minting import revoke_token
 from identity.models import Agent, ApiToken
+from identity.revocation import revoke_token
 from kernel.clock import utc_now
 from tests.governance.api.routes import PRIVATE_ROUTES, Route
 from tests.governance.api.world import Answer, World, mint_for_agent, owner_principal

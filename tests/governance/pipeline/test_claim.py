@@ -14,7 +14,7 @@ from governance.models import Reservation, ToolCall
 from governance.operations import sweeping
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView
-from identity import agents, minting
+from identity import agents, revocation
 from identity.models import ApiToken, Membership, User
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
@@ -60,7 +60,7 @@ def assert_refused(view: CallView, code: str, stage: str) -> None:
 
 def revoke_the_token(world: World, view: CallView) -> None:
     with transaction.atomic():
-        minting.revoke_token(
+        revocation.revoke_token(
             token_id=view.call.token_id or "",
             reason="a test",
             actor=owner_actor(world),
