@@ -18,6 +18,17 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 64), strict=False))
 
 
+def subscriber_of(address: str) -> str:
+    """Return what one subscriber can hardly change: an IPv4 address, the /64 of IPv6, or `unknown`.
+
+    Somebody with IPv6 has more addresses than any table of them could hold.
+    """
+    parsed = _parsed(address)
+    if parsed is None:
+        return UNKNOWN_NETWORK
+    return str(parsed) if parsed.version == 4 else network_of(address)
+
+
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Return CIDRs or single addresses as networks; ValueError names the first that is none."""
     return tuple(ipaddress.ip_network(text.strip(), strict=False) for text in texts)
