@@ -69,6 +69,21 @@ class Collection:
         """Return the path of one object, or of a verb on it."""
         return f"{self.path}/{quote(name, safe='')}" + (f"/{verb}" if verb else "")
 
+    def create(self, body: Mapping[str, Any], *, key: str) -> Answer:
+        return self.connection.send(Query("POST", self.path, body=_present(body), key=key))
+
+    def change(self, name: str, body: Mapping[str, Any], *, if_match: str) -> Answer:
+        """Edit an object as it was when `if_match` was its ETag."""
+        headers = {"If-Match": if_match}
+        return self.connection.send(Query("PATCH", self.at(name), body=dict(body), headers=headers))
+
+    def delete(self, name: str) -> Answer:
+        return self.connection.send(Query("DELETE", self.at(name)))
+
+    def within(self, name: str, kind: str) -> Collection:
+        """Return the collection of what belongs to one object, such as a workspace's memberships."""
+        return Collection(self.connection, self.at(name, kind))
+
     def act(self, name: str, verb: str, body: Mapping[str, Any], *, key: str) -> Answer:
         return self.connection.send(Query("POST", self.at(name, verb), body=dict(body), key=key))
 
@@ -130,6 +145,10 @@ class Palyra:
         self.calls = Calls(connection, f"{API_PREFIX}/tool-calls")
         self.approvals = Approvals(connection, f"{API_PREFIX}/approvals")
         self.tools = Collection(connection, f"{API_PREFIX}/tools")
+        self.tokens = Collection(connection, f"{API_PREFIX}/tokens")
+        self.agents = Collection(connection, f"{API_PREFIX}/agents")
+        self.users = Collection(connection, f"{API_PREFIX}/users")
+        self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")
 
     def whoami(self) -> Answer:
         return self.connection.send(Query("GET", f"{API_PREFIX}/whoami"))

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 HEADINGS = {
     "Govern": ("approvals", "calls", "runs", "tools"),
     "Trust": ("auth",),
-    "System": ("whoami", "up-check", "api", "version", "completion"),
+    "System": ("login", "logout", "whoami", "profiles", "up-check", "api", "version", "completion"),
 }
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from palyra_site.cli.failures import UsageError
 
@@ -21,3 +25,42 @@ def read_private(path: Path) -> str:
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise UsageError(f"{path} is readable by others.", hint=f"chmod 600 {path}")
     return text
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put `text` in place of `path`, whole or not at all, readable by this user alone."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Yield a file of mode 0600 that takes the place of `path` when the block ends without an error.
+
+    Raises OSError; whatever goes wrong, `path` is as it was and nothing else is left.
+    """
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

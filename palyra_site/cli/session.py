@@ -14,6 +14,7 @@ from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, UsageError
 from palyra_site.cli.options import Options, given
 from palyra_site.cli.output import Output, output_for
+from palyra_site.cli.profiles import NO_PROFILE
 from palyra_site.cli.settings import Settings, resolve
 from palyra_site.cli.text import visible
 from palyra_site.cli.world import World
@@ -54,6 +55,10 @@ class Session:
         self._closers.append(connection.close)
         return Palyra(connection)
 
+    def use(self, settings: Settings) -> None:
+        """Work with these settings instead of what the command line chooses. Before the first request."""
+        self.settings = settings
+
     def close(self) -> None:
         for close in self._closers:
             close()
@@ -80,6 +85,11 @@ class Session:
         forbidden = self.options.no_input or bool(self.world.environ.get("PALYRA_NO_INPUT"))
         return not forbidden and self.world.stdin.isatty()
 
+    def require_expected(self, profile: str) -> None:
+        """Refuse when --expect-profile names another profile than this one."""
+        if self.options.expect_profile not in (None, profile):
+            raise UsageError(f"The profile is {profile}, not {self.options.expect_profile}.")
+
     def require_consent(self) -> None:
         """Refuse, before anything is sent, a change that nobody could confirm."""
         if not self.options.yes and not self.interactive:
@@ -90,12 +100,41 @@ class Session:
         self.require_consent()
         if self.options.yes:
             return
+        if self._typed(f"{question} [y/N] ").lower() not in {"y", "yes"}:
+            raise _not_confirmed()
+
+    def require_consent_by_name(self) -> None:
+        """Refuse, before anything is sent, what cannot be undone and nobody could confirm by name.
+
+        `--yes` alone is not enough: it must come with the profile it is meant for.
+        """
+        if self.options.yes and self.options.expect_profile is None:
+            raise UsageError(
+                "This cannot be undone, so --yes needs --expect-profile.",
+                hint=f"add --expect-profile {self._profile_name}",
+            )
+        if not self.options.yes and not self.interactive:
+            raise UsageError(
+                "This cannot be undone and nobody can be asked.",
+                hint=f"add --yes --expect-profile {self._profile_name}",
+            )
+
+    def confirm_by_name(self, question: str, name: str) -> None:
+        """Ask for `name` typed in full and return, or raise."""
+        self.require_consent_by_name()
+        if not self.options.yes and self._typed(f"{question} Type {name} to go on: ") != name:
+            raise _not_confirmed()
+
+    @property
+    def _profile_name(self) -> str:
+        return self.settings.profile.name if self.settings.profile else NO_PROFILE
+
+    def _typed(self, question: str) -> str:
         profile = self.settings.profile
         place = f"[{profile.name}] " if profile and profile.prompts_with_name else ""
-        self.world.stderr.write(visible(f"{place}{question} [y/N] "))
+        self.world.stderr.write(visible(f"{place}{question}"))
         self.world.stderr.flush()
-        if self.world.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise CliError("not_confirmed", "Nothing was changed.", exit_code=Exit.USAGE)
+        return self.world.stdin.readline().strip()
 
     def one_time_code(self) -> str | None:
         """Return the code of --otp, --otp-file or PALYRA_OTP_FILE, None when none was given."""
@@ -160,6 +199,10 @@ def current(ctx: typer.Context) -> Session:
     session = Session(options=given(ctx), world=world)
     keep(session)
     return session
+
+
+def _not_confirmed() -> CliError:
+    return CliError("not_confirmed", "Nothing was changed.", exit_code=Exit.USAGE)
 
 
 def _checked_code(text: str) -> str:

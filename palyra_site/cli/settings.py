@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from palyra_site.cli.failures import UsageError
 from palyra_site.cli.options import Options
 from palyra_site.cli.private import read_private
-from palyra_site.cli.profiles import Profile, chosen_profile
+from palyra_site.cli.profiles import NO_PROFILE, Profile, chosen_profile
 from palyra_site.cli.world import World
 
 DEFAULT_URL = "http://127.0.0.1:8470"
@@ -45,22 +45,43 @@ class _Bootstrap:
 def resolve(options: Options, world: World) -> Settings:
     """Return the settings of this invocation, or raise UsageError before anything is sent."""
     profile = chosen_profile(options.profile, world)
-    _require_expected(options.expect_profile, profile)
     bootstrap = None if profile or _is_complete(options, world) else _bootstrap(world)
-    url = _first(options.url, world.environ.get("PALYRA_URL") or None, _stored_url(profile, bootstrap))
-    origin = parse_origin(url)
-    loopback = is_loopback(origin)
-    if origin.startswith("http://") and not loopback and not options.insecure_http:
+    origin = _permitted_origin(options, world, _stored_url(profile, bootstrap))
+    _require_expected(options.expect_profile, profile, origin)
+    return _settings(options, world, profile, origin, _token(origin, profile, bootstrap, world))
+
+
+def login_origin(options: Options, world: World, profile: Profile | None) -> str:
+    """Return the server to log in to: flag, environment, profile, a local server's own file, default."""
+    named = options.url is not None or bool(world.environ.get("PALYRA_URL")) or profile is not None
+    return _permitted_origin(options, world, _stored_url(profile, None if named else _bootstrap(world)))
+
+
+def login_settings(
+    options: Options, world: World, profile: Profile | None, *, origin: str, token: str | None
+) -> Settings:
+    """Return settings for exactly this token: one that is in no profile yet, or one to be removed."""
+    return _settings(options, world, profile, origin, checked_token(token) if token else None)
+
+
+def _permitted_origin(options: Options, world: World, stored: str) -> str:
+    origin = parse_origin(_first(options.url, world.environ.get("PALYRA_URL") or None, stored))
+    if origin.startswith("http://") and not is_loopback(origin) and not options.insecure_http:
         raise UsageError(f"{origin} is another machine and http is readable on the way.", hint="use https://")
+    return origin
+
+
+def _settings(
+    options: Options, world: World, profile: Profile | None, origin: str, token: str | None
+) -> Settings:
+    of_profile = profile.ca_file if profile else None
     return Settings(
         origin=origin,
-        loopback=loopback,
+        loopback=is_loopback(origin),
         profile=profile,
-        ca_file=options.ca_file
-        or world.environ.get("PALYRA_CA_FILE")
-        or (profile.ca_file if profile else None),
+        ca_file=options.ca_file or world.environ.get("PALYRA_CA_FILE") or of_profile,
         timeout=_timeout(options.timeout),
-        token=_token(origin, profile, bootstrap, world),
+        token=token,
     )
 
 
@@ -135,25 +156,31 @@ def _token(origin: str, profile: Profile | None, bootstrap: _Bootstrap | None, w
     """A stored token goes to the server it was stored for and to no other."""
     from_environment = world.environ.get("PALYRA_TOKEN", "").strip()
     if from_environment:
-        return _checked_token(from_environment)
+        return checked_token(from_environment)
     if profile and parse_origin(profile.url) == origin:
         stored = profile.read_token(world)
-        return _checked_token(stored) if stored else None
+        return checked_token(stored) if stored else None
     if bootstrap and bootstrap.origin == origin:
-        return _checked_token(bootstrap.token)
+        return checked_token(bootstrap.token)
     return None
 
 
-def _checked_token(token: str) -> str:
+def checked_token(token: str) -> str:
+    """Return a token that can stand in a header, or raise UsageError, which does not repeat it."""
     if not token.isascii() or not token.isprintable() or " " in token or len(token) > 512:
         raise UsageError("The token is not usable: it must be one line of printable characters.")
     return token
 
 
-def _require_expected(expected: str | None, profile: Profile | None) -> None:
-    active = profile.name if profile else None
-    if expected is not None and expected != active:
-        raise UsageError(f"The active profile is {active or 'none'}, not {expected}.")
+def _require_expected(expected: str | None, profile: Profile | None, origin: str) -> None:
+    """Refuse another profile than the expected one, and another server under its name."""
+    active = profile.name if profile else NO_PROFILE
+    if expected is None:
+        return
+    if expected != active:
+        raise UsageError(f"The active profile is {active}, not {expected}.")
+    if profile and parse_origin(profile.url) != origin:
+        raise UsageError(f"Profile {active} is {profile.url}, but the server is {origin}.")
 
 
 def _bootstrap(world: World) -> _Bootstrap | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from palyra_site.cli.credentials import Keyring, system_keyring
+
 if TYPE_CHECKING:
     import httpx
 
@@ -32,6 +34,7 @@ class World:
     monotonic: Callable[[], float]
     clock: Callable[[], float]
     ask_secret: Callable[[str], str]
+    keyring: Callable[[], Keyring | None]
 
 
 def real_world() -> World:
@@ -48,4 +51,5 @@ def real_world() -> World:
         monotonic=time.monotonic,
         clock=time.time,
         ask_secret=lambda prompt: getpass.getpass(prompt, stream=sys.stderr),
+        keyring=system_keyring,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from palyra_site.cli.credentials import Keyring
 from palyra_site.cli.main import run
 from palyra_site.cli.world import World
 
@@ -88,6 +89,7 @@ class Shell:
     real_network: bool = False
     pipe_closed: bool = False
     ignore_wait: bool = False
+    keyring: Keyring | None = None
     on_request: Callable[[httpx.Request], httpx.Response] | None = None
 
     def __call__(self, *argv: str) -> Result:
@@ -111,6 +113,7 @@ class Shell:
             monotonic=lambda: clock[0],
             clock=lambda: 1_767_607_200.0,
             ask_secret=self._ask,
+            keyring=lambda: self.keyring,
         )
         code = run(argv, world)
         return Result(code, world.stdout.getvalue(), world.stderr.getvalue(), seen, pauses)  # type: ignore[attr-defined]  # both are StringIO here
