@@ -13,6 +13,7 @@ from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, UsageError
 from palyra_site.cli.profiles import (
     Profile,
+    absolute,
     chosen_name,
     chosen_profile,
     config_path,
