@@ -59,7 +59,7 @@ def main() -> None:
     prepared = prepare(request, context, config, world, compiled)
     wire = prepared.cedar(allow_sensitive=False, approval=None)
     entities_text = json.dumps(entities_of(prepared.placement))
-    entities = handles.get(prepared.placement)[0]
+    entities = handles.get(prepared.placement).handle
 
     def ours() -> bool:
         return (

@@ -13,6 +13,7 @@ import cedarpy
 from identity.roles import WorkspaceRole
 from kernel.canonical import digest, digest_bytes
 from policy.schema import Action, CedarSchema
+from policy.slicing import ScopeIndex, Slices, policy_set
 from policy.types import NO_SET, Finding, PolicySetRef, Risk
 
 DOMAIN = "palyra"
@@ -73,6 +74,8 @@ class CompiledSet:
     schema_handle: cedarpy.Schema
     actions: Mapping[str, Action]
     inputs: Mapping[str, Mapping[str, object]]
+    index: ScopeIndex
+    slices: Slices
 
 
 def set_hash(files: Sequence[SourceFile], schema: CedarSchema) -> str:
@@ -106,15 +109,16 @@ def build_set(
 ) -> CompiledSet:
     """Parse rules into handles, without validating them. Raises ValueError from Cedar."""
     bodies = {rule.id: rule.body for rule in rules if rule.in_force}
-    document = {"staticPolicies": bodies, "templates": {}, "templateLinks": []}
     return CompiledSet(
         ref=ref,
         catalog_digest=catalog_digest,
         rules={rule.id: rule for rule in rules if rule.in_force},
-        policy_handle=cedarpy.PolicySet.from_json_str(json.dumps(document)),
+        policy_handle=policy_set(bodies),
         schema_handle=cedarpy.Schema.from_str(schema.text),
         actions=schema.actions,
         inputs=schema.inputs,
+        index=ScopeIndex(bodies),
+        slices=Slices(bodies),
     )
 
 

@@ -13,9 +13,10 @@ import cedarpy
 
 from identity.roles import WorkspaceRole
 from policy.compilation import OBLIGATIONS, CompiledSet, Rule
-from policy.placement import EntityHandles
+from policy.placement import Constructed, EntityHandles
 from policy.requests import Prepared, RequestError, prepare
-from policy.schema import SKILL_EXECUTE
+from policy.schema import NAMESPACE, SKILL_EXECUTE
+from policy.slicing import Closure
 from policy.types import (
     ApprovalFacts,
     Code,
@@ -31,6 +32,7 @@ from policy.types import (
     World,
 )
 
+_ACTION = f"{NAMESPACE}::Action"
 _FAVOURABLE_COUNT = 99
 _FAILED = "The rules could not be evaluated, so nothing is permitted."
 
@@ -59,15 +61,16 @@ class Case:
     context: PolicyRequestContext
     config: PolicyEvaluationConfig
     policies: CompiledSet
-    entities: cedarpy.Entities
-    entity_names: tuple[str, ...]
+    entities: Constructed
+    slice: cedarpy.PolicySet
+    slice_size: int
 
     def ask(self, *, allow_sensitive: bool, approval: ApprovalFacts | None) -> Answer:
         """Run one pass; raises EvaluationError on any diagnostic, whatever was decided."""
         result = cedarpy.is_authorized(
             self.prepared.cedar(allow_sensitive=allow_sensitive, approval=approval),
-            self.policies.policy_handle,
-            self.entities,
+            self.slice,
+            self.entities.handle,
             schema=self.policies.schema_handle,
         )
         if result.decision is cedarpy.Decision.NoDecision or result.diagnostics.errors:
@@ -92,8 +95,8 @@ def evaluate(
     started = time.perf_counter_ns()
     try:
         prepared = prepare(request, context, config, world, policies)
-        entities, names = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
-        decision = _evaluate(Case(prepared, context, config, policies, entities, names))
+        entities = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
+        decision = _evaluate(_case(prepared, context, config, policies, entities))
     except RequestError as error:
         decision = refuse(error.code, error.reason)
     except EvaluationError as error:
@@ -106,10 +109,26 @@ def evaluate(
         decision.explanation,
         policy_set=policies.ref,
         catalog_digest=policies.catalog_digest,
-        slice_size=len(policies.rules),
         duration_us=(time.perf_counter_ns() - started) // 1000,
     )
     return replace(decision, explanation=explanation)
+
+
+def _case(
+    prepared: Prepared,
+    context: PolicyRequestContext,
+    config: PolicyEvaluationConfig,
+    policies: CompiledSet,
+    entities: Constructed,
+) -> Case:
+    """Put the request to the rules whose scope can hold for it."""
+    ids: tuple[str, ...] = ()
+    if prepared.action is not None:
+        groups = frozenset((_ACTION, group) for group in prepared.action.groups)
+        action = Closure((_ACTION, prepared.action.name), groups)
+        principal, resource = entities.closure(prepared.principal), entities.closure(prepared.resource)
+        ids = policies.index.candidates(principal, action, resource)
+    return Case(prepared, context, config, policies, entities, policies.slices.get(ids), len(ids))
 
 
 def refuse(
@@ -240,7 +259,8 @@ def _explanation(
         requested_tool=prepared.resource.id if prepared.resource.type == "Tool" else None,
         requested_skill=prepared.resource.id if prepared.resource.type == "Skill" else None,
         request_capabilities=prepared.capabilities,
-        constructed_entities=case.entity_names,
+        constructed_entities=case.entities.names,
+        slice_size=case.slice_size,
         advice=tuple(rule.annotations["advice"] for rule in determining if "advice" in rule.annotations),
         labels=tuple(sorted(case.context.labels)),
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 
 import cedarpy
 
 from policy.schema import NAMESPACE
+from policy.slicing import Closure, Uid, closures_of
 from policy.types import (
     AgentFacts,
     EntityRef,
@@ -89,6 +91,20 @@ def entities_of(placement: Placement) -> list[Entity]:
     return _with_resource(built, placement)
 
 
+@dataclass(frozen=True, slots=True)
+class Constructed:
+    """The entities of one placement as Cedar has them, their names, and their ancestors."""
+
+    handle: cedarpy.Entities
+    names: tuple[str, ...]
+    closures: Mapping[Uid, Closure]
+
+    def closure(self, reference: EntityRef) -> Closure:
+        """Return an entity with its ancestors; one that was not built has none."""
+        wanted = (f"{NAMESPACE}::{reference.type}", reference.id)
+        return self.closures.get(wanted) or Closure(wanted)
+
+
 class EntityHandles:
     """Parsed entities by placement, least recently used out first. One per compiled set."""
 
@@ -96,17 +112,18 @@ class EntityHandles:
         self._schema = schema
         self._size = size
         self._lock = Lock()
-        self._handles: OrderedDict[Placement, tuple[cedarpy.Entities, tuple[str, ...]]] = OrderedDict()
+        self._handles: OrderedDict[Placement, Constructed] = OrderedDict()
 
-    def get(self, placement: Placement) -> tuple[cedarpy.Entities, tuple[str, ...]]:
-        """Return the handle and the uids in it; raises ValueError when they break the schema."""
+    def get(self, placement: Placement) -> Constructed:
+        """Return the entities of one request; raises ValueError when they break the schema."""
         with self._lock:
             if placement in self._handles:
                 self._handles.move_to_end(placement)
                 return self._handles[placement]
         entities = entities_of(placement)
         handle = cedarpy.Entities.from_json_str(json.dumps(entities), schema=self._schema)
-        found = (handle, tuple(_name_of(entity) for entity in entities))
+        names = tuple(_name_of(entity) for entity in entities)
+        found = Constructed(handle, names, closures_of(entities))
         with self._lock:
             self._handles[placement] = found
             while len(self._handles) > self._size:

@@ -385,7 +385,7 @@ def test_explanation_names_facts_and_entities() -> None:
     assert not explanation.is_sensitive_action
     assert 'Palyra::Agent::"agt_one"' in explanation.constructed_entities
     assert explanation.requested_tool == "echo"
-    assert explanation.slice_size == len(BASELINE.rules)
+    assert 0 < explanation.slice_size < len(BASELINE.rules)
 
 
 def test_panic_inside_the_engine_denies(monkeypatch: pytest.MonkeyPatch) -> None:
