@@ -171,7 +171,7 @@ def test_handles_are_kept_up_to_the_size_and_the_oldest_goes_first() -> None:
 
 
 def test_ancestors_are_found_through_parents_given_in_any_order() -> None:
-    entities = [
+    entities: list[dict[str, Any]] = [
         {"uid": ref(("G", "top")), "parents": []},
         {"uid": ref(("P", "a")), "parents": [ref(("G", "mid")), ref(("G", "absent"))]},
         {"uid": ref(("G", "mid")), "parents": [{"__entity": ref(("G", "top"))}]},
