@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from approvals.models import ApprovalRequest
-from identity.access import FEATURE_OF
+from identity.access import FEATURE_OF, decide
 from identity.authorization import authorize
 from identity.roles import Permission
 from identity.types import Principal
@@ -46,6 +46,13 @@ def require_permission(
     if verdict.reason == "insufficient_scope":
         raise RefusedError("insufficient_scope", f"This credential does not hold {permission.value}.")
     raise RefusedError("role_required", f"This needs the permission {permission.value}.")
+
+
+def require_feature(principal: Principal, key: str, workspace_id: str) -> None:
+    """Raise RefusedError `feature_disabled` while this feature is off for the principal there."""
+    standing = principal.vouching
+    if not decide(principal.flags, key, workspace_id=workspace_id, standing=standing).enabled:
+        raise RefusedError("feature_disabled", f"The feature {key} is off here.")
 
 
 def require_governed(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from django.db import IntegrityError, transaction
 
@@ -21,6 +23,7 @@ from kernel.errors import ConflictError, InvalidError, MalformedError
 LIFETIME = timedelta(hours=24)
 WORKER_PATIENCE = timedelta(minutes=5)
 MAX_STORED_BYTES = 256 * 1024
+Made = TypeVar("Made")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -76,6 +79,14 @@ def store(ticket: Ticket | None, *, status: int, body: object, object_id: str | 
     IdempotencyRecord.objects.filter(id=ticket.record_id, state="running").update(
         state="done", status_code=status, response_body=data, object_id=object_id
     )
+
+
+def store_rendered(
+    ticket: Ticket | None, render: Callable[[Made], object] | None, made: Made, *, status: int, object_id: str
+) -> None:
+    """Store what `render` makes of the work's outcome, as `store`; without `render` do nothing."""
+    if render is not None:
+        store(ticket, status=status, body=render(made), object_id=object_id)
 
 
 def forget(ticket: Ticket | None) -> None:

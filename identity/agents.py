@@ -1,19 +1,29 @@
-"""Every write to agents."""
+"""Every write to agents.
+
+Each function runs inside the caller's transaction, locks the agent and leaves its event.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from identity.authority import require_authority
 from identity.inserting import insert, invalid
 from identity.lifecycle import AGENT_ALLOWED, AgentState
-from identity.models import Agent, User, Workspace
+from identity.models import Agent, ApiToken, User, Workspace
+from identity.revocation import revoke_token
 from identity.roles import Permission
 from identity.selectors import permissions_of_user
-from kernel.errors import NotFoundError
+from identity.texts import require_name, require_note
+from kernel.errors import ConflictError, NotFoundError, PreconditionFailedError
 from kernel.ids import new_id
 from kernel.record import Actor, Record
 from kernel.state import transition
+
+LONGEST_NAME = 80
+ARCHIVED = "agent_archived"
+_TAKEN = "An agent of this name exists in the workspace."
 
 
 def register_agent(
@@ -28,49 +38,136 @@ def register_agent(
 ) -> Agent:
     """Register a program under a human owner who has at least one live role in the workspace."""
     require_authority(actor, Permission.AGENTS_MANAGE, workspace.pk, now)
-    if not name.strip() or len(name) > 80:
-        raise invalid("/name", "length", "A name has 1 to 80 characters.")
-    if not permissions_of_user(user_id=owner.pk, workspace_id=workspace.pk, now=now):
-        raise invalid("/owner", "no_role", "The owner has no live role in this workspace.")
+    _require_answerable(owner.pk, workspace.pk, now)
     agent = Agent(
-        id=new_id("agt", now), owner=owner, workspace=workspace, name=name, purpose=purpose, created_at=now
+        id=new_id("agt", now),
+        owner=owner,
+        workspace=workspace,
+        name=require_name("/name", name, LONGEST_NAME),
+        purpose=require_note("/purpose", purpose),
+        created_at=now,
     )
-    insert(agent, "An agent of this name exists in the workspace.")
+    insert(agent, _TAKEN)
     record(
         event="agent.registered",
         actor=actor,
         subject=agent.pk,
         now=now,
-        data={"name": name, "owner": owner.pk, "workspace": workspace.pk},
+        data={"name": agent.name, "owner": owner.pk, "workspace": workspace.pk},
     )
+    return agent
+
+
+def change_agent(
+    *,
+    agent_id: str,
+    changes: Mapping[str, str],
+    seen_version: int | None = None,
+    actor: Actor,
+    now: datetime,
+    record: Record,
+) -> Agent:
+    """Change `name`, `purpose` and `owner` (an id); a new owner needs a live role in the workspace.
+
+    Raises PreconditionFailedError when the agent changed since `seen_version`, ConflictError for a taken
+    name or an archived agent, InvalidError, NotFoundError.
+    """
+    agent = _held(agent_id, actor, now)
+    if seen_version is not None and seen_version != agent.version:
+        raise PreconditionFailedError("precondition_failed", "The agent was changed meanwhile.")
+    if agent.state == AgentState.ARCHIVED:
+        raise ConflictError("state_changed", "The agent is archived.")
+    wanted = {_column(name): _value(name, text) for name, text in changes.items()}
+    changed = {name: value for name, value in wanted.items() if getattr(agent, name) != value}
+    if not changed:
+        return agent
+    if "owner_id" in changed:
+        _require_answerable(changed["owner_id"], agent.workspace_id, now)
+        agent.authority_epoch += 1
+    _require_free_name(agent, changed.get("name"))
+    for name, value in changed.items():
+        setattr(agent, name, value)
+    agent.version += 1
+    agent.save()
+    names = sorted(name.removesuffix("_id") for name in changed)
+    record(event="agent.changed", actor=actor, subject=agent.pk, now=now, data={"changes": names})
     return agent
 
 
 def suspend_agent(*, agent_id: str, reason: str, actor: Actor, now: datetime, record: Record) -> Agent:
     """Stop an agent: its next call fails to authenticate and its queued calls are refused at claim."""
-    agent = _move_agent(agent_id, AgentState.ACTIVE, AgentState.SUSPENDED, actor, now)
-    record(event="agent.suspended", actor=actor, subject=agent_id, now=now, data={"reason": reason})
-    return agent
+    return _moved(agent_id, AgentState.SUSPENDED, "agent.suspended", reason, actor, now, record)
 
 
 def resume_agent(*, agent_id: str, reason: str, actor: Actor, now: datetime, record: Record) -> Agent:
     """Let a suspended agent act again."""
-    agent = _move_agent(agent_id, AgentState.SUSPENDED, AgentState.ACTIVE, actor, now)
-    record(event="agent.resumed", actor=actor, subject=agent_id, now=now, data={"reason": reason})
+    return _moved(agent_id, AgentState.ACTIVE, "agent.resumed", reason, actor, now, record)
+
+
+def archive_agent(*, agent_id: str, reason: str, actor: Actor, now: datetime, record: Record) -> Agent:
+    """Put an agent out of use for good and revoke its tokens. Its name may be given again."""
+    agent = _moved(agent_id, AgentState.ARCHIVED, "agent.archived", reason, actor, now, record)
+    tokens = ApiToken.objects.filter(principal_agent_id=agent_id, revoked_at__isnull=True)
+    for token_id in tokens.order_by("pk").values_list("pk", flat=True):
+        revoke_token(token_id=token_id, reason=ARCHIVED, actor=actor, now=now, record=record)
     return agent
 
 
-def _move_agent(agent_id: str, source: AgentState, target: AgentState, actor: Actor, now: datetime) -> Agent:
-    agent = Agent.objects.select_for_update().filter(pk=agent_id).first()
-    if agent is None:
-        raise NotFoundError("not_found", "No such agent.")
-    require_authority(actor, Permission.AGENTS_MANAGE, agent.workspace_id, now)
+def _moved(
+    agent_id: str,
+    target: AgentState,
+    event: str,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    record: Record,
+) -> Agent:
+    """Move an agent to `target` from where it is, or raise ConflictError `state_changed`."""
+    agent = _held(agent_id, actor, now)
+    why = require_note("/reason", reason)
+    if target not in AGENT_ALLOWED[agent.state]:
+        raise ConflictError("state_changed", f"The agent is {agent.state}.")
     transition(
         Agent.objects.filter(pk=agent_id),
         AGENT_ALLOWED,
-        source=source,
+        source=agent.state,
         target=target,
         authority_epoch=agent.authority_epoch + 1,
+        version=agent.version + 1,
     )
     agent.refresh_from_db()
+    record(event=event, actor=actor, subject=agent_id, now=now, data={"reason": why})
     return agent
+
+
+def _held(agent_id: str, actor: Actor, now: datetime) -> Agent:
+    agent = Agent.objects.select_for_update().filter(pk=agent_id).first()
+    if agent is None:
+        raise NotFoundError("not_found", "There is no such agent.")
+    require_authority(actor, Permission.AGENTS_MANAGE, agent.workspace_id, now)
+    return agent
+
+
+def _require_answerable(owner_id: str, workspace_id: str, now: datetime) -> None:
+    if not permissions_of_user(user_id=owner_id, workspace_id=workspace_id, now=now):
+        raise invalid("/owner", "no_role", "The owner has no live role in this workspace.")
+
+
+def _require_free_name(agent: Agent, name: str | None) -> None:
+    """Refuse a name that another agent has; the unique rule decides between two at once."""
+    others = Agent.objects.filter(workspace_id=agent.workspace_id, name=name).exclude(pk=agent.pk)
+    if name is not None and others.exclude(state=AgentState.ARCHIVED).exists():
+        raise ConflictError("conflict", _TAKEN)
+
+
+def _column(name: str) -> str:
+    columns = {"name": "name", "purpose": "purpose", "owner": "owner_id"}
+    if name not in columns:
+        raise invalid(f"/{name}", "unknown", "This cannot be changed.")
+    return columns[name]
+
+
+def _value(name: str, text: str) -> str:
+    if name == "name":
+        return require_name("/name", text, LONGEST_NAME)
+    return require_note("/purpose", text) if name == "purpose" else text

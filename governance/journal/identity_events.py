@@ -22,6 +22,16 @@ class MembershipChanged:
     role: str
 
 
+@event(E.TEAM_CHANGED)
+class TeamChanged:
+    """`change` is created, member_added or member_removed."""
+
+    change: str
+    name: str
+    workspace: str
+    user: str | None
+
+
 @event(E.WORKSPACE_CHANGED)
 class WorkspaceChanged:
     change: str
@@ -82,8 +92,8 @@ class FieldsChanged:
     changes: list[str]
 
 
-@event(E.USER_DISABLED, E.FACTOR_RESET)
-class PersonStopped:
+@event(E.USER_DISABLED, E.USER_ENABLED, E.FACTOR_RESET)
+class PersonMoved:
     reason: str
 
 
@@ -140,6 +150,23 @@ class FlagChanged:
     before: dict[str, Any] | None
     after: dict[str, Any]
     reason: str
+
+
+@event(E.ACCESS_BACKFILLED)
+class AccessBackfilled:
+    """What was missing or out of range, by key or id."""
+
+    missing_flags: list[str]
+    clamped_flags: list[str]
+    clamped_rates: list[str]
+
+
+@event(E.IDENTITY_RESEALED)
+class IdentityResealed:
+    """How many sealed values were rewritten under the present key file, and how many open under none."""
+
+    rewritten: int
+    lost: int
 
 
 @event(E.AUTH_SPOOF_ATTEMPT)
