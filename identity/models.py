@@ -97,6 +97,9 @@ class Workspace(models.Model):
     created_at = models.DateTimeField()
     archived_at = models.DateTimeField(null=True)
 
+    class Meta:
+        default_permissions = ()  # the matrix's permissions hang here, and no others (migration 0003)
+
     def __str__(self) -> str:
         return self.name
 

@@ -28,7 +28,7 @@ from identity.inserting import invalid
 from identity.models import FeatureFlag, FeatureFlagChange, Workspace
 from identity.roles import Permission
 from identity.selectors import INSTANCE
-from kernel.errors import ConflictError, NotFoundError, PreconditionFailedError
+from kernel.errors import ConflictError, NotFoundError, PreconditionFailedError, RefusedError
 from kernel.record import Actor, Record
 
 SHORTEST_REASON, LONGEST_REASON = 8, 200
@@ -86,6 +86,17 @@ def change_flag(
     for name in falling:
         writer.switch_off(name, standing)
     return FlagChange(flag, falling)
+
+
+def stand_at(
+    *, key: str, setting: FlagSetting, reason: str, actor: Actor, now: datetime, record: Record
+) -> None:
+    """Write one flag as it is to stand, whatever other flags say. Only the instance itself may."""
+    if actor.kind != "system":
+        raise RefusedError("role_required", "Only the instance itself writes a flag without looking.")
+    _hold_flags()
+    rows = {row.key: row for row in FeatureFlag.objects.filter(pk=key)}
+    _Writer(rows, actor, reason, now, record).write(FEATURES[key], setting)
 
 
 def feature_named(key: str) -> Feature:

@@ -270,6 +270,9 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
                 ('archived_at', models.DateTimeField(null=True)),
             ],
+            options={
+                'default_permissions': (),
+            },
         ),
         migrations.CreateModel(
             name='SetupLink',
