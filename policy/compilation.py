@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cedarpy
@@ -114,7 +115,7 @@ def build_set(
         catalog_digest=catalog_digest,
         rules={rule.id: rule for rule in rules if rule.in_force},
         policy_handle=policy_set(bodies),
-        schema_handle=cedarpy.Schema.from_str(schema.text),
+        schema_handle=_schema_handle(schema.text),
         actions=schema.actions,
         inputs=schema.inputs,
         index=ScopeIndex(bodies),
@@ -163,15 +164,28 @@ def _unparsable(findings: Sequence[Finding]) -> bool:
 
 
 def _type_findings(files: Sequence[SourceFile], schema: CedarSchema) -> Iterator[Finding]:
-    handle = cedarpy.Schema.from_str(schema.text)
     for file in files:
-        result = cedarpy.validate_policies(file.text, handle)
-        named = result.id_annotations_by_policy_id
-        seen = dict.fromkeys((named.get(error.policy_id, ""), error.error) for error in result.errors)
-        for policy_id, message in seen:
+        for policy_id, message in _type_errors(file.text, schema.text):
             yield Finding("error", "type_error", file.name, policy_id, message)
-        if not result.validation_passed and not seen:
-            yield Finding("error", "type_error", file.name, "", "The file does not validate.")
+
+
+@lru_cache(maxsize=8)
+def _type_errors(text: str, schema_text: str) -> tuple[tuple[str, str], ...]:
+    """Return (policy id, message) of everything that does not type-check; the same texts, the same answer.
+
+    Kept for the last few texts: a set is validated on its way to activation, inside it, and after.
+    """
+    result = cedarpy.validate_policies(text, _schema_handle(schema_text))
+    named = result.id_annotations_by_policy_id
+    seen = dict.fromkeys((named.get(error.policy_id, ""), error.error) for error in result.errors)
+    if not result.validation_passed and not seen:
+        return (("", "The file does not validate."),)
+    return tuple(seen)
+
+
+@lru_cache(maxsize=8)
+def _schema_handle(text: str) -> cedarpy.Schema:
+    return cedarpy.Schema.from_str(text)
 
 
 def _duplicates(rules: Sequence[Rule]) -> Iterator[Finding]:
