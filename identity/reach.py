@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db.models import Q, QuerySet
 
 from identity.access import decide
-from identity.models import Agent, Invitation, Membership, ResourceShare, Team, Workspace
+from identity.models import (
+    Agent,
+    Invitation,
+    Membership,
+    ResourceShare,
+    Team,
+    TotpFactor,
+    User,
+    Workspace,
+)
 from identity.types import Principal, PrincipalKind
 from kernel.errors import NotFoundError
 
@@ -68,6 +79,20 @@ def team_mode_is_on(principal: Principal, workspace_id: str) -> bool:
     """Tell whether there are more workspaces than the built-in ones for this principal."""
     standing = principal.vouching
     return decide(principal.flags, TEAM_MODE, workspace_id=workspace_id, standing=standing).enabled
+
+
+def require_user(user_id: str) -> User:
+    """Return a person of the instance, or raise NotFoundError."""
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        raise NotFoundError("not_found", "There is no such person.")
+    return user
+
+
+def with_factor(user_ids: Iterable[str]) -> frozenset[str]:
+    """Return those of these people who have a confirmed authenticator."""
+    rows = TotpFactor.objects.filter(user_id__in=tuple(user_ids), confirmed=True)
+    return frozenset(rows.values_list("user_id", flat=True))
 
 
 def memberships_in(workspace_id: str) -> QuerySet[Membership]:

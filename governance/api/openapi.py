@@ -45,6 +45,11 @@ _KEY = {
 }
 
 
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, required=True, description="The ETag of what was seen."
+)
+
+
 def add_common_parts(
     result: dict[str, Any], generator: object, request: object, public: bool
 ) -> dict[str, Any]:
