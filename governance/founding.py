@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from governance.journal.ledger import record
-from identity import agents, factors, memberships, minting, people, workspaces
+from identity import agents, factors, memberships, minting, people, rollout, workspaces
 from identity.models import Agent, User, Workspace
 from identity.roles import Permission, WorkspaceRole
 from identity.selectors import principal_of_user
@@ -30,6 +30,8 @@ DEMO_AGENT = "demo-agent"
 OWNER_TOKEN_LIFE = timedelta(days=30)
 AGENT_TOKEN_LIFE = timedelta(days=90)
 DEMO_POSTURE_LIFE = timedelta(days=30)
+BOOTSTRAP_RATE = 600
+DEMO_FEATURES = ("api_tokens", "compat_api")
 AGENT_SCOPES = (
     Permission.RUNS_CREATE,
     Permission.RUNS_READ,
@@ -95,6 +97,7 @@ def found(now: datetime) -> Founded:
     """Create the workspaces, the owner, the rules and the demo inside the caller's transaction."""
     shell = system_actor("shell")
     instance, workspace = workspaces.create_workspaces(actor=shell, now=now, record=record)
+    _features(shell, now)
     policy.install_baseline(actor=shell, now=now, record=record)
     password, seed = secrets.token_urlsafe(24), secrets.token_bytes(20)
     owner = people.create_user(
@@ -104,7 +107,9 @@ def found(now: datetime) -> Founded:
         memberships.grant_membership(
             user=owner, workspace=place, role=WorkspaceRole.OWNER, actor=shell, now=now, record=record
         )
-    factors.set_totp_factor(user=owner, seed=seed, actor=shell, now=now, record=record)
+    factors.set_totp_factor(
+        user=owner, seed=seed, actor=shell, now=now, record=record, from_bootstrap=True
+    )
     principal = _as_principal(owner, workspace, now)
     agent = _demo_agent(workspace, shell, now)
     _demo_tools(agent, workspace, principal, now)
@@ -124,6 +129,19 @@ def found(now: datetime) -> Founded:
         owner_token=tokens[0],
         agent_token=tokens[1],
     )
+
+
+def _features(shell: Actor, now: datetime) -> None:
+    """Switch on what the demonstration uses; every other flag stands at its default."""
+    for key in DEMO_FEATURES:
+        rollout.change_flag(
+            key=key,
+            wishes=rollout.FlagWishes(reason="The demonstration uses it.", enabled=True),
+            seen_version=0,
+            actor=shell,
+            now=now,
+            record=record,
+        )
 
 
 def totp_uri(username: str, seed: bytes) -> str:
@@ -219,6 +237,7 @@ def _tokens(
         workspace=workspace,
         user=owner,
         from_bootstrap=True,
+        rate_per_minute=BOOTSTRAP_RATE,
         minter=principal,
         now=now,
         record=record,
@@ -231,6 +250,7 @@ def _tokens(
         workspace=workspace,
         agent=agent,
         from_bootstrap=True,
+        rate_per_minute=BOOTSTRAP_RATE,
         minter=principal,
         now=now,
         record=record,

@@ -75,11 +75,9 @@ def redeem_setup_link(*, text: str, password: str, now: datetime, record: Record
     if not user.is_active:
         raise NotFoundError("not_found", "This link does not work, or no longer.")
     user.can_log_in = True
-    _replace(user, password, now)
     link.delete()
     actor = Actor(kind="user", id=user.pk, auth="none", surface="console")
-    _changed(user, "password", actor, now, record)
-    end_sessions(user=user, reason="password_changed", actor=actor, now=now, record=record)
+    replace_password(user=user, new=password, actor=actor, now=now, record=record)
     return user
 
 
@@ -101,18 +99,24 @@ def change_password(
     locked = User.objects.select_for_update().get(pk=user.pk)
     if not locked.is_active or not locked.check_password(current[:LONGEST_PASSWORD]):
         raise invalid("/current", "wrong", "This is not your present password.")
-    _replace(locked, new, now)
-    _changed(locked, "password", actor, now, record)
-    end_sessions(user=locked, reason="password_changed", actor=actor, now=now, record=record, keep=keep)
+    replace_password(user=locked, new=new, actor=actor, now=now, record=record, keep=keep)
     return locked
 
 
-def _replace(user: User, password: str, now: datetime) -> None:
-    if user.has_usable_password() and user.check_password(password[:LONGEST_PASSWORD]):
+def replace_password(
+    *, user: User, new: str, actor: Actor, now: datetime, record: Record, keep: str | None = None
+) -> None:
+    """Set the password of a locked row whose owner has proved who they are; end all sessions but `keep`.
+
+    Raises InvalidError at `/password` when it is weak or the present one.
+    """
+    if user.has_usable_password() and user.check_password(new[:LONGEST_PASSWORD]):
         raise invalid("/password", "same", "The new password is the present one.")
-    set_password(user, password, now)
+    set_password(user, new, now)
     user.must_change_password = False
     user.save(update_fields=["password", "password_changed_at", "must_change_password", "can_log_in"])
+    _changed(user, "password", actor, now, record)
+    end_sessions(user=user, reason="password_changed", actor=actor, now=now, record=record, keep=keep)
 
 
 def _changed(user: User, what: str, actor: Actor, now: datetime, record: Record) -> None:

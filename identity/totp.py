@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import quote, urlencode
 
 from django_otp.oath import TOTP
@@ -43,10 +43,3 @@ def wait_seconds(failures: int) -> int:
     if failures <= FREE_FAILURES:
         return 0
     return min(30 << min(failures - FREE_FAILURES - 1, 5), LONGEST_WAIT_SECONDS)
-
-
-def may_try(failures: int, last_failure: datetime | None, now: datetime) -> bool:
-    """Tell whether the wait after the last failure is over."""
-    if last_failure is None:
-        return True
-    return now >= last_failure + timedelta(seconds=wait_seconds(failures))

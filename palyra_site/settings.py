@@ -7,7 +7,7 @@ from pathlib import Path
 import environ
 
 from identity.networks import parse_networks
-from palyra_site.home import instance_digest, sealing_key
+from palyra_site.home import instance_digest, older_key, sealing_key, secret_text
 
 env = environ.Env()
 
@@ -19,8 +19,16 @@ PALYRA_REDIS_URL = env.str("PALYRA_REDIS_URL", default="")
 PALYRA_SECRET_KEY_FILE = Path(
     env.str("PALYRA_SECRET_KEY_FILE", default=str(PALYRA_HOME / "keys" / "secret.key"))
 )
+PALYRA_SECRET_KEY_FILES_OLD = tuple(
+    Path(name) for name in env.list("PALYRA_SECRET_KEY_FILES_OLD", default=[])
+)
 PALYRA_VAULT_KEK_DIR = Path(env.str("PALYRA_VAULT_KEK_DIR", default=str(PALYRA_HOME / "keys")))
 PALYRA_TRUSTED_PROXIES = parse_networks(env.list("PALYRA_TRUSTED_PROXIES", default=[]))
+PALYRA_PROXY_SECRET = secret_text(env.str("PALYRA_PROXY_SECRET_FILE", default=""))
+PALYRA_OIDC_ISSUER = env.str("PALYRA_OIDC_ISSUER", default="")
+PALYRA_OIDC_CLIENT_ID = env.str("PALYRA_OIDC_CLIENT_ID", default="")
+PALYRA_OIDC_CLIENT_SECRET = secret_text(env.str("PALYRA_OIDC_CLIENT_SECRET_FILE", default=""))
+PALYRA_OIDC_TRUST_AMR = env.bool("PALYRA_OIDC_TRUST_AMR", default=False)
 PALYRA_INSTANCE = instance_digest(PALYRA_HOME)
 PALYRA_MAX_WAITERS = env.int("PALYRA_MAX_WAITERS", default=200)
 PALYRA_SANDBOX_SLOTS = env.int("PALYRA_SANDBOX_SLOTS", default=0)
@@ -30,12 +38,12 @@ PALYRA_WORKSPACES_DIR = env.str("PALYRA_WORKSPACES_DIR", default="")
 
 DEBUG = env.bool("PALYRA_DEBUG", default=False)
 SECRET_KEY = sealing_key(PALYRA_SECRET_KEY_FILE).hex()
+SECRET_KEY_FALLBACKS = [older_key(path).hex() for path in PALYRA_SECRET_KEY_FILES_OLD]
 ALLOWED_HOSTS = env.list("PALYRA_ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.staticfiles",
@@ -53,6 +61,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "governance.api.middleware.RequestFactsMiddleware",
+    "governance.api.edge.EdgeMiddleware",
+    "governance.api.token_marks.TokenMarksMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "governance.admin.headers.ConsoleHeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -79,7 +89,10 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"console": "governance.admin.tags"},
+            "libraries": {
+                "console": "governance.admin.tags",
+                "oidc": "governance.admin.oidc_tags",
+            },
         },
     },
 ]
@@ -126,7 +139,7 @@ SESSION_COOKIE_NAME = "__Host-palyra" if _HTTPS else "palyra"
 SESSION_COOKIE_SECURE = _HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
-SESSION_COOKIE_AGE = 30 * 60
+SESSION_ENGINE = "identity.session_store"
 SESSION_SAVE_EVERY_REQUEST = False
 CSRF_USE_SESSIONS = True
 CSRF_TRUSTED_ORIGINS = [PALYRA_PUBLIC_URL]

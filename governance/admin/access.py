@@ -8,13 +8,14 @@ from datetime import datetime
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from identity.authorization import authorize
+from identity.authorization import authorize, strength_of
 from identity.models import User, Workspace
 from identity.place_selectors import places_of
 from identity.roles import Permission
 from identity.selectors import DEFAULT, workspace_by_slug
+from identity.session_store import SessionStore
 from identity.sessions import principal_of_session
-from identity.types import Principal
+from identity.types import AuthStrength, Principal
 from kernel.clock import utc_now
 
 WORKSPACE = "palyra_workspace"
@@ -56,6 +57,12 @@ class Visit:
         return None if verdict.allowed else verdict.reason
 
     @property
+    def code_at(self) -> datetime | None:
+        """When the one-time code was entered that counts as fresh for this request, or None."""
+        fresh = strength_of(self.principal, self.now) is AuthStrength.FRESH_MFA
+        return self.principal.authenticated_at if fresh else None
+
+    @property
     def reach(self) -> str | None:
         """The one workspace whose rows this person may read, or None for every workspace."""
         return None if self.principal.instance_roles else self.principal.workspace_id
@@ -74,6 +81,8 @@ def visit_of(request: HttpRequest) -> Visit:
     if not isinstance(user, User):
         raise PermissionDenied("Sign in first.")
     now = utc_now()
+    if isinstance(request.session, SessionStore) and not _is_background(request):
+        request.session.touch(now)
     chosen = str(request.session.get(WORKSPACE, ""))
     places = tuple(places_of(user.pk, now, chosen=chosen)[:MOST_PLACES])
     workspace = places[0] if places else workspace_by_slug(DEFAULT)
@@ -87,3 +96,8 @@ def visit_of(request: HttpRequest) -> Visit:
         now=now,
     )
     return Visit(request=request, user=user, principal=principal, workspace=workspace, now=now, places=places)
+
+
+def _is_background(request: HttpRequest) -> bool:
+    """Tell whether a page looks after itself: its refresh must not keep an idle person signed in."""
+    return request.headers.get("Sec-Fetch-Dest", "") == "empty"

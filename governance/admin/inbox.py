@@ -14,7 +14,6 @@ from approvals.selectors import pending_for, question_of, reviewer_of
 from governance.admin.access import Visit
 from governance.admin.names import names_of
 from governance.admin.words import RISKS
-from identity.sessions import code_entered_at
 
 MOST_PENDING = 200
 REASONS = {
@@ -81,8 +80,7 @@ def subject_name(request: ApprovalRequest) -> str:
 
 
 def _reviewer(visit: Visit, workspace_id: str) -> Reviewer:
-    entered = code_entered_at(visit.request.session)
-    return reviewer_of(visit.principal, workspace_id, entered, visit.now)
+    return reviewer_of(visit.principal, workspace_id, visit.code_at, visit.now)
 
 
 def _standing(request: ApprovalRequest, reviewer: Reviewer, now: datetime) -> Standing:

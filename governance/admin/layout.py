@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from approvals.selectors import pending_for
+from governance import bootstrapped
 from governance.admin.access import Visit
 from identity.roles import Permission
 from identity.selectors import sole_holder
@@ -52,6 +52,8 @@ class Banner:
     icon: str
     title: str
     text: str
+    route: str = ""
+    verb: str = ""
 
 
 DESTINATIONS = (
@@ -60,9 +62,13 @@ DESTINATIONS = (
     Destination("Govern", "Policy", "policy", "admin:policy", Permission.POLICY_READ),
     Destination("Govern", "Tools", "tool", "admin:tools", Permission.TOOLS_READ),
     Destination("Trust", "Agents", "agent", "admin:agents", Permission.AGENTS_READ),
+    Destination("Trust", "Users", "people", "admin:users", Permission.WORKSPACE_READ),
+    Destination("Trust", "Workspaces", "place", "admin:workspaces", Permission.WORKSPACE_READ),
+    Destination("Trust", "Tokens", "key", "admin:tokens", Permission.TOKENS_READ),
     Destination("Record", "Runs", "run", "admin:runs", Permission.RUNS_READ),
     Destination("Record", "Calls", "call", "admin:calls", Permission.CALLS_READ),
     Destination("Record", "Journal", "journal", "admin:journal", Permission.JOURNAL_READ),
+    Destination("System", "Feature flags", "check", "admin:flags", Permission.WORKSPACE_READ),
     Destination("System", "Executions", "execution", "admin:executions", Permission.CALLS_READ),
 )
 _ALONE = Banner(
@@ -72,7 +78,9 @@ _ALONE = Banner(
 )  # fmt: skip
 _BOOTSTRAP = Banner(
     "warn", "key", "The first start's credentials still work",
-    "bootstrap.json in the server's home holds the owner's password and authenticator seed.",
+    "bootstrap.json in the server's home holds the owner's password, authenticator seed and token. Set up "
+    "an authenticator of your own, then end them.",
+    "admin:clear_bootstrap", "End them",
 )  # fmt: skip
 
 
@@ -129,5 +137,5 @@ def _pending(visit: Visit) -> str:
 def banners(visit: Visit) -> tuple[Banner, ...]:
     """Return the standing warnings of the installation."""
     alone = sole_holder(Permission.APPROVALS_DECIDE, visit.now) is not None
-    left = (settings.PALYRA_HOME / "bootstrap.json").exists()
+    left = bootstrapped.is_left()
     return tuple(banner for holds, banner in ((alone, _ALONE), (left, _BOOTSTRAP)) if holds)

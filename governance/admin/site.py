@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
+from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.contrib.auth.views import LoginView, LogoutView
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, URLResolver, path, re_path, register_converter, reverse
+from django.urls import URLPattern, URLResolver, path, re_path, register_converter
 from django.utils.http import url_has_allowed_host_and_scheme
-from django_otp.admin import OTPAdminSite
+from django.views.decorators.cache import never_cache
 
-from governance.admin import approvals, calls, catalog, home, record, switching
+from governance.admin import (
+    account,
+    account_bootstrap,
+    account_factor,
+    account_password,
+    agent_verbs,
+    agents,
+    approvals,
+    calls,
+    catalog,
+    door,
+    flag_verbs,
+    flags,
+    home,
+    minting,
+    people,
+    people_verbs,
+    record,
+    switching,
+    tokens,
+    workspace_verbs,
+    workspaces,
+)
 from governance.admin.access import Visit
+from governance.admin.entering import Stage, stage_of
 from governance.admin.layout import THEME, THEMES
 from governance.admin.pages import NOT_FOUND, Page, page, refused
-from governance.operations import signing_in
-from identity.forms import LoginForm
-from identity.selectors import user_by_name
-from identity.sessions import mark_code_entered
-from kernel.clock import utc_now
 
 
 class IdConverter:
@@ -39,48 +56,20 @@ class IdConverter:
 register_converter(IdConverter, "palyra_id")
 
 
-class ConsoleLogin(LoginView):
-    """Name, password and code on one page. Every attempt is a journal event."""
-
-    authentication_form = LoginForm  # type: ignore[assignment]  # an own form with get_user()
-    template_name = "console/login.html"
-
-    def get_default_redirect_url(self) -> str:
-        return reverse("admin:index")
-
-    def form_valid(self, form: Any) -> HttpResponse:
-        now, user = utc_now(), form.get_user()
-        signing_in.record_login(user_id=user.pk, succeeded=True, now=now)
-        response = super().form_valid(form)
-        mark_code_entered(self.request.session, now)
-        return response
-
-    def form_invalid(self, form: Any) -> HttpResponse:
-        user = user_by_name(str(form.data.get("username", ""))[:150].replace("\0", ""))
-        signing_in.record_login(user_id=user.pk if user else None, succeeded=False, now=utc_now())
-        return super().form_invalid(form)
-
-
-class PalyraAdminSite(OTPAdminSite):
-    """Staff with a verified second factor see the pages of the table; everybody else the door."""
+class PalyraAdminSite(AdminSite):
+    """Whoever came all the way through the door sees the pages of the table; everybody else the door."""
 
     site_title = site_header = index_title = "Palyra"
     site_url = None
-    login_form = LoginForm
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         pages = [path(route, self.admin_view(view), name=name) for route, view, name in PAGES]
-        doors = [
-            path("login/", self.login, name="login"),
-            path("logout/", self.admin_view(LogoutView.as_view(next_page="/admin/login/")), name="logout"),
-        ]
-        return [*pages, *doors, re_path(r"", self.admin_view(missing))]
+        doors = [path(route, never_cache(view), name=name) for route, view, name in DOORS]
+        return [*doors, *pages, re_path(r"", self.admin_view(missing))]
 
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
-        """Show the door, or pass somebody on who is in already."""
-        if request.method == "GET" and self.has_permission(request):
-            return HttpResponseRedirect(reverse("admin:index"))
-        return ConsoleLogin.as_view()(request)
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Tell whether a person with a role, a password of their own and a second factor is looking."""
+        return stage_of(request) is Stage.IN
 
 
 @page(None)
@@ -100,6 +89,15 @@ def theme(visit: Visit) -> HttpResponse:
     return redirect(target if inside else "admin:index")
 
 
+DOORS: tuple[tuple[str, Callable[..., HttpResponse], str], ...] = (
+    ("login/", door.login, "login"),
+    ("logout/", door.logout, "logout"),
+    ("setup/<str:text>/", door.setup, "setup"),
+    ("account/password/", account_password.password, "password"),
+    ("account/authenticator/", account_factor.authenticator, "authenticator"),
+)
+"""What is open before somebody is in; each asks for the stage it needs by itself."""
+
 PAGES: tuple[tuple[str, Page, str], ...] = (
     ("", home.index, "index"),
     ("approvals/", approvals.inbox, "approvals"),
@@ -112,9 +110,54 @@ PAGES: tuple[tuple[str, Page, str], ...] = (
     ("runs/<palyra_id:run_id>/cancel/", calls.cancel_run, "cancel_run"),
     ("tools/", catalog.tools, "tools"),
     ("policy/", catalog.policy, "policy"),
-    ("agents/", catalog.agents, "agents"),
+    ("users/", people.people, "users"),
+    ("users/new/", people_verbs.create, "new_user"),
+    ("users/<palyra_id:user_id>/", people.person_page, "user"),
+    ("users/<palyra_id:user_id>/grant/", people_verbs.grant, "grant_role"),
+    ("users/<palyra_id:user_id>/remove/", people_verbs.remove, "remove_role"),
+    ("users/<palyra_id:user_id>/change/", people_verbs.change, "change_user"),
+    ("users/<palyra_id:user_id>/reset/", people_verbs.reset, "reset_factor"),
+    ("users/<palyra_id:user_id>/disable/", people_verbs.disable, "disable_user"),
+    ("users/<palyra_id:user_id>/enable/", people_verbs.enable, "enable_user"),
+    ("agents/", agents.agents, "agents"),
+    ("agents/new/", agent_verbs.register, "new_agent"),
+    ("agents/<palyra_id:agent_id>/", agents.agent_page, "agent"),
+    ("agents/<palyra_id:agent_id>/change/", agent_verbs.change, "change_agent"),
+    ("agents/<palyra_id:agent_id>/suspend/", agent_verbs.suspend, "suspend_agent"),
+    ("agents/<palyra_id:agent_id>/resume/", agent_verbs.resume, "resume_agent"),
+    ("agents/<palyra_id:agent_id>/archive/", agent_verbs.archive, "archive_agent"),
+    ("workspaces/", workspaces.workspaces, "workspaces"),
+    ("workspaces/new/", workspace_verbs.create, "new_workspace"),
+    ("workspaces/<palyra_id:workspace_id>/", workspaces.workspace_page, "workspace"),
+    ("workspaces/<palyra_id:workspace_id>/permissions/", workspaces.permissions, "permissions"),
+    ("workspaces/<palyra_id:workspace_id>/grant/", workspace_verbs.grant, "grant_here"),
+    ("workspaces/<palyra_id:workspace_id>/remove/", workspace_verbs.remove, "remove_here"),
+    ("workspaces/<palyra_id:workspace_id>/invite/", workspace_verbs.invite, "invite"),
+    ("workspaces/<palyra_id:workspace_id>/withdraw/", workspace_verbs.withdraw, "withdraw"),
+    ("workspaces/<palyra_id:workspace_id>/team/", workspace_verbs.create_team, "create_team"),
+    ("workspaces/<palyra_id:workspace_id>/join/", workspace_verbs.join, "join_team"),
+    ("workspaces/<palyra_id:workspace_id>/leave/", workspace_verbs.leave, "leave_team"),
+    ("workspaces/<palyra_id:workspace_id>/share/", workspace_verbs.share, "share"),
+    ("workspaces/<palyra_id:workspace_id>/unshare/", workspace_verbs.unshare, "unshare"),
+    ("workspaces/<palyra_id:workspace_id>/archive/", workspace_verbs.archive, "archive_workspace"),
     ("journal/", record.journal, "journal"),
     ("executions/", record.executions, "executions"),
+    ("tokens/", tokens.tokens, "tokens"),
+    ("tokens/new/", minting.mint, "mint"),
+    ("tokens/<palyra_id:token_id>/", tokens.token_page, "token"),
+    ("tokens/<palyra_id:token_id>/rotate/", minting.rotate, "rotate_token"),
+    ("tokens/<palyra_id:token_id>/revoke/", tokens.revoke, "revoke_token"),
+    ("my-tokens/", tokens.my_tokens, "my_tokens"),
+    ("my-tokens/new/", minting.mint_own, "mint_own"),
+    ("account/", account.overview, "account"),
+    ("account/sessions/end/", account.end_session, "end_session"),
+    ("account/sessions/end-others/", account.end_others, "end_other_sessions"),
+    ("account/recovery-codes/", account_factor.recovery_codes, "recovery_codes"),
+    ("account/bootstrap/", account_bootstrap.clear, "clear_bootstrap"),
+    ("flags/", flags.flags, "flags"),
+    ("flags/<slug:key>/", flags.flag, "flag"),
+    ("flags/<slug:key>/switch/", flag_verbs.switch, "switch_flag"),
+    ("flags/<slug:key>/audience/", flag_verbs.audience, "flag_audience"),
     ("theme/", theme, "theme"),
     ("switch/", switching.switch, "switch"),
 )

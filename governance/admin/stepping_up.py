@@ -1,7 +1,8 @@
 """A fresh one-time code on any form of the console: asked for where it is due, counted where it is wrong.
 
 A form that needs one includes `console/code_field.html` with `needs_code` (is a code due?) and
-`code_error` (what was wrong with it), and its verb takes the visit of `stepped_up`.
+`code_error` (what was wrong with it), and a `code_id` where a page has several; its verb takes the visit of
+`stepped_up`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from governance.admin.access import Visit
+from governance.admin.entering import moved_session
 from governance.operations import signing_in
 from identity.authorization import strength_of
-from identity.sessions import mark_code_entered
+from identity.sessions import principal_digest
 from identity.types import AuthStrength
 
 
@@ -28,8 +30,7 @@ def step_up_if_given(visit: Visit) -> datetime | None:
     fresh. Raises AuthenticationError `step_up_required` for a wrong code, RateLimitedError after too
     many from this network. The session gets a new key.
     """
-    principal = stepped_up(visit).principal
-    return principal.authenticated_at if principal.auth_strength is AuthStrength.FRESH_MFA else None
+    return stepped_up(visit).code_at
 
 
 def stepped_up(visit: Visit) -> Visit:
@@ -41,7 +42,12 @@ def stepped_up(visit: Visit) -> Visit:
     code = visit.request.POST.get("code", "").strip()
     if not code:
         return visit
-    signing_in.step_up(principal=visit.principal, code=code, now=visit.now)
-    mark_code_entered(visit.request.session, visit.now)
-    fresh = replace(visit.principal, auth_strength=AuthStrength.FRESH_MFA, authenticated_at=visit.now)
+    stepped = signing_in.step_up_session(principal=visit.principal, code=code, now=visit.now)
+    moved_session(visit.request, stepped.session_key)
+    fresh = replace(
+        visit.principal,
+        auth_strength=AuthStrength.FRESH_MFA,
+        authenticated_at=stepped.at,
+        session_digest=principal_digest(stepped.session_key),
+    )
     return replace(visit, principal=fresh)

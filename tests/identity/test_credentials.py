@@ -10,24 +10,18 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
-from django.contrib.auth import authenticate, login
-from django.contrib.auth.models import AnonymousUser
-from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.auth import authenticate
 from django.db import connection, transaction
-from django.test import RequestFactory
 from django_otp.oath import TOTP
 from hypothesis import given, strategies as st
 
-from identity import forms
 from identity.backends import MatrixBackend
 from identity.factors import set_totp_factor, verify_totp
-from identity.forms import REFUSED, LoginForm
 from identity.minting import MintedToken, mint_token
 from identity.models import ApiToken, TotpFactor, User
 from identity.revocation import revoke_token
-from identity.sessions import mark_code_entered, principal_of_session
 from identity.tokens import TokenKind
-from identity.totp import matching_step, may_try, new_seed, provisioning_uri, wait_seconds
+from identity.totp import matching_step, new_seed, provisioning_uri, wait_seconds
 from identity.types import AuthStrength, Principal
 from kernel.errors import AuthenticationError, InvalidError, NotFoundError, RefusedError
 from kernel.record import Actor
@@ -173,7 +167,6 @@ def test_waits_double_to_a_quarter_of_an_hour() -> None:
     assert [wait_seconds(n) for n in (0, 4, 5, 6, 7, 8, 9, 10, 1000)] == [
         0, 0, 30, 60, 120, 240, 480, 900, 900,
     ]  # fmt: skip
-    assert may_try(9, None, NOW)
 
 
 def test_an_authenticator_is_set_by_oneself_or_who_manages_people(cast: Cast) -> None:
@@ -194,65 +187,6 @@ def test_the_provisioning_text_holds_the_seed_for_an_app() -> None:
     query = parse_qs(urlparse(provisioning_uri(account="owner", seed=SEED)).query)
     assert base64.b32decode(query["secret"][0]) == SEED
     assert query["issuer"] == ["Palyra"]
-
-
-@pytest.fixture
-def at_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "utc_now", lambda: NOW)
-
-
-def submit(username: str, password: str, otp: str) -> LoginForm:
-    request = RequestFactory().post("/admin/login/")
-    request.session = SessionStore()
-    request.user = AnonymousUser()
-    return LoginForm(request, data={"username": username, "password": password, "code": otp})
-
-
-@pytest.mark.usefixtures("at_now")
-def test_password_and_code_sign_in_and_mark_the_session(cast: Cast) -> None:
-    enrol(cast.owner)
-    form = submit("OWNER", PASSWORD, code())
-    assert form.is_valid(), form.errors
-    user, request = form.get_user(), form.request
-    assert user is not None
-    assert request is not None
-    login(request, user)
-    assert "otp_device_id" in request.session
-    assert not submit("owner", PASSWORD, code()).is_valid()
-
-
-@pytest.mark.usefixtures("at_now")
-@pytest.mark.parametrize(
-    ("username", "password", "otp"),
-    [
-        ("owner", "wrong password here", None),
-        ("owner", PASSWORD, "000000"),
-        ("owner", PASSWORD, ""),
-        ("owner", PASSWORD, "1234567"),
-        ("owner", "", None),
-        ("", PASSWORD, None),
-        ("nobody", PASSWORD, None),
-        ("own\0er", PASSWORD, None),
-        ("stranger", PASSWORD, None),
-        ("approver", PASSWORD, None),
-    ],
-)
-def test_every_failure_to_sign_in_reads_the_same(
-    cast: Cast, username: str, password: str, otp: str | None
-) -> None:
-    enrol(cast.owner)
-    enrol(cast.stranger)
-    form = submit(username, password, code() if otp is None else otp)
-    assert not form.is_valid()
-    assert form.errors == {"__all__": [REFUSED]}
-    assert form.get_user() is None
-
-
-@pytest.mark.usefixtures("at_now")
-def test_a_wrong_password_does_not_use_up_the_code(cast: Cast) -> None:
-    enrol(cast.owner)
-    assert not submit("owner", "wrong password here", code()).is_valid()
-    assert submit("owner", PASSWORD, code()).is_valid()
 
 
 def test_a_password_proves_only_people_who_may_log_in(cast: Cast) -> None:
@@ -288,22 +222,6 @@ def test_djangos_own_question_is_answered_by_the_matrix(cast: Cast) -> None:
         (cast.approver, "identity.users_manage"),
     ):
         assert not user.has_perm(perm)
-
-
-def test_a_session_is_as_strong_as_its_last_code(cast: Cast) -> None:
-    session = SessionStore()
-
-    def strength(verified: bool) -> AuthStrength:
-        return principal_of_session(
-            user=cast.owner, session=session, verified=verified, workspace_id=cast.default.pk,
-            client_ip="127.0.0.1", request_id="req_1", now=NOW,
-        ).auth_strength  # fmt: skip
-
-    assert strength(False) is AuthStrength.PASSWORD
-    assert strength(True) is AuthStrength.MFA
-    mark_code_entered(session, NOW)
-    assert strength(True) is AuthStrength.FRESH_MFA
-    assert strength(False) is AuthStrength.PASSWORD
 
 
 @pytest.mark.postgres

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.test import Client
-from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.oath import TOTP
 
 from governance import pipeline
 from governance.models import Run
-from governance.operations import installation, runs
+from governance.operations import installation, runs, sessions
 from governance.proposals import Proposal
 from governance.selectors import CallView
-from identity.models import Agent, TotpFactor, User, Workspace
+from identity.models import Agent, ConsoleSession, TotpFactor, User, Workspace
 from identity.roles import WorkspaceRole
 from identity.selectors import principal_of_agent
-from identity.sessions import mark_code_entered
+from identity.session_store import digest_of
+from identity.sessions import Browser
 from identity.types import Principal
 from kernel.clock import utc_now
 from sandbox.selection import Probe
@@ -34,6 +35,7 @@ class World:
 
     workspace: Workspace
     owner: User
+    admin: User
     approver: User
     second_approver: User
     keeper: User
@@ -46,7 +48,7 @@ class World:
 
     @property
     def people(self) -> dict[str, User]:
-        names = ("owner", "approver", "operator", "auditor", "viewer", "stranger")
+        names = ("owner", "admin", "approver", "operator", "auditor", "viewer", "stranger")
         return {name: getattr(self, name) for name in names}
 
 
@@ -59,6 +61,7 @@ def make_world() -> World:
     workspace = Workspace.objects.get(slug="default")
     owner = User.objects.get(username="owner")
     roles = {
+        "admin": WorkspaceRole.ADMIN,
         "approver": WorkspaceRole.APPROVER,
         "second-approver": WorkspaceRole.APPROVER,
         "operator": WorkspaceRole.OPERATOR,
@@ -85,13 +88,17 @@ def make_world() -> World:
 
 def sign_in(person: User, *, code_age: timedelta | None = timedelta(hours=1), **options: Any) -> Client:
     """Return a client whose session has passed both factors; `code_age` says how long ago."""
-    client = Client(**options)
-    client.force_login(person)
-    session = client.session
-    session[DEVICE_ID_SESSION_KEY] = TotpFactor.objects.get(user=person).persistent_id
+    client, now = Client(**options), utc_now()
+    key = sessions.open_for(
+        user=person,
+        factor=TotpFactor.objects.get(user=person),
+        code_entered=code_age is not None,
+        browser=Browser(ip="127.0.0.1", user_agent="Test"),
+        now=now,
+    )
     if code_age is not None:
-        mark_code_entered(session, utc_now() - code_age)
-    session.save()
+        ConsoleSession.objects.filter(pk=digest_of(key)).update(mfa_at=now - code_age)
+    client.cookies[settings.SESSION_COOKIE_NAME] = key
     return client
 
 
