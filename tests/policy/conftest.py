@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.db import transaction
+from pytest_django.plugin import DjangoDbBlocker
 
 from policy.services import install_baseline
 from tests.builders import RecordedEvents
 from tests.cast import NOW, SYSTEM, Cast, make_cast
 
 
+@pytest.fixture(scope="module")
+def cast_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Cast]:
+    """One instance for a module, in a transaction that is rolled back after it."""
+    with django_db_blocker.unblock():
+        block = transaction.atomic()
+        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
+        with block:
+            yield installed()
+            transaction.set_rollback(True)
+
+
 @pytest.fixture
-def cast(db: None) -> Cast:
-    """Return the cast, in an instance whose baseline is installed."""
-    return installed()
+def cast(cast_of_module: Cast, db: None) -> Cast:
+    """Return the cast of this module's instance; each test has a savepoint, and none may commit."""
+    return cast_of_module
 
 
 def installed() -> Cast:

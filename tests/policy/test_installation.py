@@ -14,7 +14,7 @@ from policy.selectors import list_tools, tool_call_config
 from policy.services import install_baseline, remove_from_allowlist
 from policy.tools import store_tool
 from tests.builders import RecordedEvents
-from tests.cast import NOW, SYSTEM, Cast, make_workspaces
+from tests.cast import NOW, SYSTEM, Cast
 
 pytestmark = pytest.mark.django_db
 
@@ -23,16 +23,6 @@ def install() -> tuple[PolicySet, RecordedEvents]:
     record = RecordedEvents()
     with transaction.atomic():
         return install_baseline(actor=SYSTEM, now=NOW, record=record), record
-
-
-def test_installing_activates_version_one_and_records_each_step() -> None:
-    make_workspaces()
-    active, record = install()
-    assert (active.version, active.state) == (1, SetState.ACTIVE)
-    assert (active.hash or "").startswith("sha256:")
-    expected = [f"policy.{step}" for step in ("drafted", "validated", "activated")]
-    assert [name for name in record.names if name.startswith("policy.")] == expected
-    assert record.names.count("tool.registered") == len(BUILTINS)
 
 
 def test_installing_again_changes_nothing(cast: Cast) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from kernel.errors import AuthenticationError, ConflictError, InvalidError, NotFoundError, RefusedError
 from kernel.record import Actor
@@ -35,7 +34,6 @@ from policy.services import (
 from policy.types import EffectivePosture, ToolDefinition
 from tests.builders import RecordedEvents
 from tests.cast import NOW, SYSTEM, Cast
-from tests.policy.conftest import installed
 
 pytestmark = pytest.mark.django_db
 
@@ -378,52 +376,3 @@ def test_facts_lock_a_tool(cast: Cast) -> None:
 def test_workspace_without_limits_has_no_posture(cast: Cast) -> None:
     with pytest.raises(NotFoundError):
         tool_call_config(cast.instance.pk)
-
-
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_eight_writers_of_one_override_leave_one_row_and_eight_versions() -> None:
-    cast = installed()
-    put(cast)
-    errors: list[BaseException] = []
-
-    def write() -> None:
-        try:
-            put(cast, state="disabled")
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=write) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert PostureOverride.objects.get().version == 9
-
-
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_first_override_by_eight_writers_at_once_is_written_once_and_then_replaced() -> None:
-    cast = installed()
-    errors: list[BaseException] = []
-    gate = threading.Barrier(8)
-
-    def write() -> None:
-        try:
-            gate.wait()
-            put(cast)
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=write) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert PostureOverride.objects.get().version == 8
