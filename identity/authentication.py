@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from identity.models import ApiToken, TokenElevation, User
 from identity.networks import UNKNOWN_NETWORK, is_within, network_of, parse_networks
 from identity.selectors import (
+    agent_is_live,
     has_factor,
     principal_of_agent,
     principal_of_service,
@@ -111,6 +112,14 @@ def authenticate_again(earlier: Authenticated, *, now: datetime) -> Authenticate
     return _admitted(token, _Origin(who.client_ip, who.request_id, who.device_id), now)
 
 
+def require_live(found: Authenticated, *, now: datetime) -> None:
+    """Raise RejectedCredentialError when token, principal or workspace ended meanwhile. One query."""
+    token = _related().filter(pk=found.token_id).first()
+    if token is None:
+        raise RejectedCredentialError(Rejection.UNKNOWN, found.token_id)
+    _require_usable(token, now)
+
+
 def principal_of(
     *, authorization: Sequence[str], client_ip: str, request_id: str, now: datetime
 ) -> Principal:
@@ -158,14 +167,28 @@ def _related() -> QuerySet[ApiToken]:
     )
 
 
-def _admitted(token: ApiToken, origin: _Origin, now: datetime) -> Authenticated:
+def _require_usable(token: ApiToken, now: datetime) -> None:
     if token.revoked_at is not None:
         raise RejectedCredentialError(Rejection.REVOKED, token.pk)
     if ends_at(token) <= now:
         raise RejectedCredentialError(Rejection.EXPIRED, token.pk)
-    principal = _principal(token, origin, now)
-    if principal is None or not principal.active:
+    if not _in_use(token):
         raise RejectedCredentialError(Rejection.PRINCIPAL_INACTIVE, token.pk)
+
+
+def _in_use(token: ApiToken) -> bool:
+    """Tell whether the workspace and whom the token stands for are in use."""
+    agent, user = token.principal_agent, token.principal_user
+    if token.workspace.archived_at is not None:
+        return False
+    if agent is not None:
+        return token.kind == TokenKind.AGENT and agent_is_live(agent)
+    return user is not None and user.is_active and token.kind != TokenKind.AGENT
+
+
+def _admitted(token: ApiToken, origin: _Origin, now: datetime) -> Authenticated:
+    _require_usable(token, now)
+    principal = _principal(token, origin, now)
     if not _may_come_from(token, origin.client_ip):
         raise RejectedCredentialError(Rejection.NETWORK, token.pk)
     if token.bound_device is not None and token.bound_device != origin.device_id:
@@ -193,23 +216,19 @@ def _may_come_from(token: ApiToken, address: str) -> bool:
         return False
 
 
-def _principal(token: ApiToken, origin: _Origin, now: datetime) -> Principal | None:
-    if token.workspace.archived_at is not None:
-        return None
+def _principal(token: ApiToken, origin: _Origin, now: datetime) -> Principal:
     agent, user = token.principal_agent, token.principal_user
-    if token.kind == TokenKind.AGENT and agent is not None:
+    if agent is not None:
         return principal_of_agent(
             agent=agent, token=token, client_ip=origin.client_ip, request_id=origin.request_id, now=now
         )
-    if user is None or not user.is_active:
-        return None
-    if token.kind in (TokenKind.USER, TokenKind.ADMIN):
+    if user is not None and token.kind in (TokenKind.USER, TokenKind.ADMIN):
         return _person(token, user, origin, now)
-    if token.kind == TokenKind.SERVICE:
+    if user is not None and token.kind == TokenKind.SERVICE:
         return principal_of_service(
             token=token, client_ip=origin.client_ip, request_id=origin.request_id, now=now
         )
-    return None
+    raise RejectedCredentialError(Rejection.PRINCIPAL_INACTIVE, token.pk)
 
 
 def _person(token: ApiToken, user: User, origin: _Origin, now: datetime) -> Principal:

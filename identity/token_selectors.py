@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -53,6 +54,21 @@ def token_state(token: ApiToken, now: datetime) -> TokenState:
     if ends_at(token) <= now:
         return "expired"
     return "active" if token.overlap_ends_at is None else "overlapping"
+
+
+def in_states(states: Iterable[str], now: datetime) -> Q:
+    """Return the WHERE clause of what `token_state` answers at `now`."""
+    ended = Q(expires_at__lte=now) | Q(overlap_ends_at__lte=now)
+    clauses = {
+        "revoked": Q(revoked_at__isnull=False),
+        "expired": Q(revoked_at__isnull=True) & ended,
+        "overlapping": Q(revoked_at__isnull=True, overlap_ends_at__gt=now, expires_at__gt=now),
+        "active": Q(revoked_at__isnull=True, overlap_ends_at__isnull=True, expires_at__gt=now),
+    }
+    wanted = Q(pk__in=())
+    for state in states:
+        wanted |= clauses[state]
+    return wanted
 
 
 def is_usable(token: ApiToken, now: datetime) -> bool:

@@ -18,6 +18,8 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SECRET_BYTES = 32
 TOKEN_LENGTH = 70
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
+PATTERN = "plr_(agt|usr|svc|adm)_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}"
+"""How a token reads, as published for leak scanners."""
 _TEXT = re.compile(r"plr_(agt|usr|svc|adm)_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})", re.ASCII)
 
 

@@ -8,8 +8,10 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from governance.api import admission
 from governance.api.misplaced import misplaced_tokens
 from governance.operations import tokens
+from identity import authentication
 from identity.authentication import Authenticated, RejectedCredentialError, Rejection, authenticate
 from identity.types import Principal
 from kernel.clock import utc_now
@@ -19,18 +21,17 @@ from kernel.errors import AuthenticationError
 class BearerAuthentication(BaseAuthentication):
     """Put the `Principal` of the token into `request.user` and `Authenticated` into `request.auth`.
 
-    A session cookie is never looked at, so no page can forge an API call from a browser.
+    A session cookie is never looked at, so no page can forge an API call from a browser. Failures are
+    counted against the address, what gets in against the limit of the token.
     """
 
     def authenticate(self, request: Request) -> tuple[Principal, Authenticated]:
         now = utc_now()
-        _refuse_misplaced(request, now)
-        found = authenticate(
-            authorization=authorization_values(request),
-            client_ip=client_ip_of(request),
-            request_id=getattr(request, "palyra_request_id", ""),
-            now=now,
-        )
+        try:
+            found = _authenticated(request, now)
+        except RejectedCredentialError as refusal:
+            admission.refuse(refusal, client_ip=client_ip_of(request), now=now)
+        admission.admit(request._request, found, now)
         return found.principal, found
 
     def authenticate_header(self, request: Request) -> str:
@@ -53,9 +54,29 @@ def credential(request: Request) -> Authenticated:
     return found
 
 
+def require_live(request: Request) -> None:
+    """Raise the one refusal when the token of a long request ended meanwhile."""
+    authentication.require_live(credential(request), now=utc_now())
+
+
+def caller_now(request: Request) -> Principal:
+    """Return who sent a long request with what they hold by now; the one refusal if they are gone."""
+    return authentication.authenticate_again(credential(request), now=utc_now()).principal
+
+
 def client_ip_of(request: Request) -> str:
     """Return the address of the client, as the proxies in force say it is."""
     return str(getattr(request, "palyra_client_ip", ""))
+
+
+def _authenticated(request: Request, now: datetime) -> Authenticated:
+    _refuse_misplaced(request, now)
+    return authenticate(
+        authorization=authorization_values(request),
+        client_ip=client_ip_of(request),
+        request_id=getattr(request, "palyra_request_id", ""),
+        now=now,
+    )
 
 
 def _refuse_misplaced(request: Request, now: datetime) -> None:

@@ -53,11 +53,14 @@ IF_MATCH = OpenApiParameter(
 def add_common_parts(
     result: dict[str, Any], generator: object, request: object, public: bool
 ) -> dict[str, Any]:
-    """Give every operation its problem answers and every POST its idempotency key (a hook's signature)."""
+    """Give every operation its problem answers and every POST its idempotency key (a hook's signature).
+
+    Keys are per caller, so a public route has none.
+    """
     result["components"]["schemas"]["Problem"] = _PROBLEM
     for method, operation in _operations(result):
         operation["responses"]["default"] = _ANSWER
-        if method == "post":
+        if method == "post" and "security" in operation:
             operation["parameters"] = [*operation.get("parameters", []), _KEY]
     return result
 

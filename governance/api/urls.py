@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from governance.api import views_approvals, views_calls, views_tools
+from governance.api import (
+    urls_identity,
+    views_access,
+    views_approvals,
+    views_calls,
+    views_tokens,
+    views_tools,
+)
 
 urlpatterns = [
     path("runs", views_calls.Runs.as_view()),
@@ -20,5 +27,16 @@ urlpatterns = [
     path("approvals/<str:approval_id>", views_approvals.ApprovalDetail.as_view()),
     path("approvals/<str:approval_id>/decision", views_approvals.ApprovalDecision.as_view()),
     path("approvals/<str:approval_id>/cancel", views_approvals.ApprovalCancel.as_view()),
+    path("access/flags", views_access.AccessFlags.as_view()),
+    path("access/flags/<str:key>", views_access.AccessFlagDetail.as_view()),
+    path("access/flags/<str:key>/history", views_access.AccessFlagHistory.as_view()),
+    path("access/roles", views_access.AccessRoles.as_view()),
+    path("tokens", views_tokens.Tokens.as_view()),
+    path("tokens/leaked", views_tokens.TokensLeaked.as_view()),
+    path("tokens/<str:token_id>", views_tokens.TokenDetail.as_view()),
+    path("tokens/<str:token_id>/rotate", views_tokens.TokenRotate.as_view()),
+    path("tokens/<str:token_id>/revoke", views_tokens.TokenRevoke.as_view()),
+    path("auth/step-up", views_tokens.StepUp.as_view()),
     path("whoami", views_tools.Whoami.as_view()),
+    *urls_identity.urlpatterns,
 ]

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from governance import pipeline
 from governance.api import schemas
-from governance.api.authentication import caller
+from governance.api.authentication import caller, caller_now, require_live
 from governance.api.bodies import CancelBody, RunBody, ToolCallBody
 from governance.api.idempotent import once
 from governance.api.openapi import list_parameters
@@ -160,11 +160,11 @@ class ToolCalls(APIView):
                 ticket=ticket,
                 render=lambda made: _stored(made, caller(request)),
             )
-            return _proposed_after(view.call.id, view.state, caller(request), seconds)
+            return _proposed_after(request, view.call.id, view.state, seconds)
 
         def again(replay: Replay) -> Response:
             view = view_of(ToolCall.objects.get(id=replay.object_id))
-            return _proposed_after(view.call.id, view.state, caller(request), seconds)
+            return _proposed_after(request, view.call.id, view.state, seconds)
 
         return once(request, route="POST /tool-calls", work=work, refresh=again)
 
@@ -177,9 +177,12 @@ class ToolCallDetail(APIView):
         filters = read_query(request, frozenset({"wait"}))
         seconds = read_integer(filters, "wait", default=0, low=0, high=MAX_WAIT)
         view = require_call(caller(request), require_id("call", call_id))
-        waited = wait_for_change(view.call.id, seconds=seconds, shown=view.state)
-        view = require_call(caller(request), view.call.id)
-        return Response(render_call(view, caller(request)), headers=_not_waited(waited))
+        waited = wait_for_change(
+            view.call.id, seconds=seconds, shown=view.state, require_live=lambda: require_live(request)
+        )
+        reader = caller_now(request) if seconds else caller(request)
+        view = require_call(reader, view.call.id)
+        return Response(render_call(view, reader), headers=_not_waited(waited))
 
 
 class ToolCallCancel(APIView):
@@ -236,8 +239,11 @@ def _proposal(request: Request, body: Mapping[str, Any]) -> Proposal:
     )
 
 
-def _proposed_after(call_id: str, shown: CallState, principal: Principal, seconds: int) -> Response:
-    waited = wait_for_change(call_id, seconds=seconds, shown=shown)
+def _proposed_after(request: Request, call_id: str, shown: CallState, seconds: int) -> Response:
+    principal = caller(request)
+    waited = wait_for_change(
+        call_id, seconds=seconds, shown=shown, require_live=lambda: require_live(request)
+    )
     view = view_of(ToolCall.objects.get(id=call_id))
     headers = _not_waited(waited)
     if view.state not in OPEN_STATES:

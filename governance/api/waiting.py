@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
@@ -39,21 +39,24 @@ class _Places:
 _PLACES = _Places()
 
 
-def wait_for_change(call_id: str, *, seconds: int, shown: CallState) -> bool:
+def wait_for_change(
+    call_id: str, *, seconds: int, shown: CallState, require_live: Callable[[], None]
+) -> bool:
     """Wait until the call's state is terminal or differs from `shown`, at most `seconds`.
 
-    Returns False when this process has no place left and did not wait at all. Between two looks the
-    database connection is closed, so a waiting request costs a sleeping thread only.
+    Returns False when this process has no place left and did not wait at all. `require_live` is asked
+    at every look, at least once a second, and ends the wait by raising. Between two looks the database
+    connection is closed, so a waiting request costs a sleeping thread only.
     """
     if seconds == 0 or shown not in OPEN_STATES:
         return True
     with _PLACES.take() as free:
         if free:
-            _poll(call_id, time.monotonic() + seconds, shown)
+            _poll(call_id, time.monotonic() + seconds, shown, require_live)
         return free
 
 
-def _poll(call_id: str, deadline: float, shown: CallState) -> None:
+def _poll(call_id: str, deadline: float, shown: CallState, require_live: Callable[[], None]) -> None:
     pause = FIRST_PAUSE
     while True:
         left = deadline - time.monotonic()
@@ -63,6 +66,7 @@ def _poll(call_id: str, deadline: float, shown: CallState) -> None:
             connection.close()
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE)
+        require_live()
         state = state_of(call_id)
         if state is None or state not in OPEN_STATES or _settled(state, shown):
             return

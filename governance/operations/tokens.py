@@ -19,13 +19,12 @@ from identity.minting import MintedToken, TokenWishes
 from identity.models import ApiToken
 from identity.roles import Permission
 from identity.selectors import DEFAULT, user_by_name, workspace_by_slug
-from identity.token_rules import DEFAULT_OVERLAP_SECONDS, LOOPBACK
+from identity.token_rules import DEFAULT_OVERLAP_SECONDS, LOOPBACK, MOST_REPORTED
 from identity.token_selectors import require_token
 from identity.types import AuthStrength, Principal
 from kernel.errors import AuthenticationError, InvalidError, NotFoundError
 from kernel.record import system_actor
 
-MOST_REPORTED = 100
 MOST_EXPOSED = 8
 Render = Callable[[ApiToken], object]
 
@@ -114,7 +113,7 @@ def report_leaked(*, texts: Sequence[str], client_ip: str, now: datetime) -> int
 
 
 @needs(None)
-def elevate(*, principal: Principal, code: str, now: datetime) -> None:
+def elevate(*, principal: Principal, code: str, now: datetime, ticket: Ticket | None = None) -> None:
     """Let a one-time code count for five minutes for the personal token that calls, from its network.
 
     AuthenticationError `step_up_required` for a wrong code, RefusedError for any other credential.
@@ -123,6 +122,7 @@ def elevate(*, principal: Principal, code: str, now: datetime) -> None:
     step_up(principal=principal, code=code, now=now)
     with transaction.atomic(durable=True):
         elevation.elevate_token(principal=principal, now=now)
+        idempotency.store(ticket, status=204, body={}, object_id=principal.token_id)
 
 
 @needs(None)

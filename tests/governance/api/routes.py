@@ -13,7 +13,16 @@ EXAMPLE_IDS = {
     "run_id": "run_01JD0000000000000000000000",
     "call_id": "call_01JD0000000000000000000000",
     "approval_id": "apr_01JD0000000000000000000000",
+    "token_id": "tok_01JD0000000000000000000000",
+    "user_id": "usr_01JD0000000000000000000000",
+    "agent_id": "agt_01JD0000000000000000000000",
+    "workspace_id": "wsp_01JD0000000000000000000000",
+    "membership_id": "mbr_01JD0000000000000000000000",
+    "invitation_id": "inv_01JD0000000000000000000000",
+    "share_id": "shr_01JD0000000000000000000000",
+    "team_id": "tm_01JD0000000000000000000000",
     "name": "echo",
+    "key": "compat_api",
 }
 
 
@@ -50,4 +59,5 @@ def _routes() -> tuple[Route, ...]:
     return tuple(found)
 
 
-PRIVATE_ROUTES = _routes()
+ROUTES = _routes()
+PRIVATE_ROUTES = tuple(route for route in ROUTES if route.view.authentication_classes)
