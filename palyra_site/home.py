@@ -29,13 +29,45 @@ def sealing_key(path: Path) -> bytes:
         if _has_neighbours(path) and not path.exists():
             raise ImproperlyConfigured(f"key file {path} is missing; restore it from backup")
         _create_key(path)
-    mode = path.stat()
-    if stat.S_IMODE(mode.st_mode) & 0o077 or mode.st_uid != os.geteuid():
-        raise ImproperlyConfigured(f"key file {path} must belong to the server's user with mode 0600")
-    key = path.read_bytes()
+    return _key_bytes(path)
+
+
+def older_key(path: Path) -> bytes:
+    """Return the bytes of a key file that is kept for reading; ImproperlyConfigured when it is not there."""
+    if not path.is_file():
+        raise ImproperlyConfigured(f"older key file {path} is missing; take it off the list or restore it")
+    return _key_bytes(path)
+
+
+def _key_bytes(path: Path) -> bytes:
+    key = private_bytes(path)
     if len(key) < KEY_BYTES:
         raise ImproperlyConfigured(f"key file {path} is shorter than {KEY_BYTES} bytes")
     return key
+
+
+def secret_text(place: str) -> str:
+    """Return the one line of a secret's file, or nothing when no file is named.
+
+    ImproperlyConfigured for a file that is missing, empty, longer than a line, or open to others.
+    """
+    if not place:
+        return ""
+    path = Path(place)
+    if not path.is_file():
+        raise ImproperlyConfigured(f"secret file {path} is missing")
+    text = private_bytes(path).decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+    if not text or not text.isprintable():
+        raise ImproperlyConfigured(f"secret file {path} must hold one line of text")
+    return text
+
+
+def private_bytes(path: Path) -> bytes:
+    """Return the content of a file that only the server's user may read; ImproperlyConfigured for another."""
+    mode = path.stat()
+    if stat.S_IMODE(mode.st_mode) & 0o077 or mode.st_uid != os.geteuid():
+        raise ImproperlyConfigured(f"key file {path} must belong to the server's user with mode 0600")
+    return path.read_bytes()
 
 
 def _has_neighbours(path: Path) -> bool:

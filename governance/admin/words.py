@@ -55,6 +55,13 @@ _LOOKS: dict[str, Look] = {
     "ask_each_time": Look("hold", "hand", "Ask each time"),
     "awaiting_approval": Look("hold", "hand", "Awaiting approval"),
     "pending": Look("hold", "hand", "Pending"),
+    "overlapping": Look("warn", "clock", "Overlapping"),
+    "exposed": Look("bad", "alert", "Exposed"),
+    "enrolled": Look("ok", "lock", "Enrolled"),
+    "not_enrolled": Look("warn", "lock", "Not enrolled"),
+    "setup": Look("hold", "key", "Setup pending"),
+    "no_login": Look("off", "lock", "Cannot sign in"),
+    "accepted": Look("ok", "check", "Accepted"),
     "cancelled": Look("off", "dash", "Cancelled"),
     "expired": Look("off", "clock", "Expired"),
     "superseded": Look("off", "dash", "Superseded"),
@@ -115,6 +122,7 @@ _EVENT_ICONS = {
     "allowlist": "tool", "skill": "box", "agent": "agent", "token": "key", "login": "lock",
     "step_up": "lock", "factor": "lock", "user": "hand", "membership": "hand", "request": "ban",
     "journal": "journal", "sandbox": "box", "system": "pulse",
+    "flag": "check", "access": "check",
 }  # fmt: skip
 _EVENT_TONES = {
     "denied": "bad", "refused": "bad", "failed": "bad", "revoked": "bad", "lost": "warn", "expired": "off",

@@ -6,6 +6,8 @@ from rest_framework import serializers
 
 from governance.api.strict import Body, Flag, Text, Whole
 from governance.runs.lifecycle import MAX_CALLS_CEILING, MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
+from identity.access import Stage
+from identity.rollout import LONGEST_REASON, MOST_WORKSPACES, SHORTEST_REASON
 
 
 class AnyJson(serializers.JSONField):
@@ -39,6 +41,17 @@ class ToolCallBody(Body):
 
 class CancelBody(Body):
     reason = Text(required=False, max_length=500, allow_blank=True)
+
+
+class FlagBody(Body):
+    reason = Text(min_length=SHORTEST_REASON, max_length=LONGEST_REASON)
+    enabled = Flag(required=False)
+    stage = serializers.ChoiceField(required=False, choices=tuple(Stage))
+    percent = Whole(required=False, min_value=0, max_value=100)
+    workspaces = serializers.ListField(
+        child=Text(max_length=40), required=False, allow_empty=True, max_length=MOST_WORKSPACES
+    )
+    cascade = Flag(required=False)
 
 
 class DecisionBody(Body):

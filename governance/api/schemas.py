@@ -165,3 +165,55 @@ class Whoami(_Shape):
     workspace_id = serializers.CharField()
     roles = serializers.ListField(child=serializers.CharField())
     permissions = serializers.ListField(child=serializers.CharField())
+
+
+class FeatureFlag(_Shape):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    enabled = serializers.BooleanField()
+    stage = serializers.CharField()
+    percent = serializers.IntegerField()
+    workspaces = serializers.ListField(child=serializers.CharField())
+    depends_on = serializers.CharField(allow_null=True)
+    dependants = serializers.ListField(child=serializers.CharField())
+    when_off = serializers.CharField()
+    here = serializers.DictField()
+    version = serializers.IntegerField()
+    changed_at = serializers.DateTimeField(allow_null=True)
+
+
+class FeatureFlagList(_List):
+    data = FeatureFlag(many=True)  # type: ignore[assignment]  # `data` is the wire's name
+
+
+class ChangedFeatureFlag(FeatureFlag):
+    cascaded = serializers.ListField(child=serializers.CharField())
+
+
+class FeatureFlagChange(_Shape):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    flag = serializers.CharField()
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField()
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class FeatureFlagChangeList(_List):
+    data = FeatureFlagChange(many=True)  # type: ignore[assignment]  # `data` is the wire's name
+
+
+class RolePermission(_Shape):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    roles = serializers.ListField(child=serializers.CharField())
+    strength = serializers.CharField()
+    instance_only = serializers.BooleanField()
+    for_agents = serializers.BooleanField()
+    feature = serializers.CharField(allow_null=True)
+
+
+class RoleTable(_List):
+    data = RolePermission(many=True)  # type: ignore[assignment]  # `data` is the wire's name
