@@ -32,13 +32,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(ready: Callable[[], bool], *, what: str, seconds: float = START_SECONDS) -> None:
+def wait_until(
+    ready: Callable[[], bool], *, what: str, seconds: float = START_SECONDS, pause: float = 0.05
+) -> None:
     """Return once `ready()` holds; raise TimeoutError naming `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come up within {seconds:.0f} s")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 @contextmanager

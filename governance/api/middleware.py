@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from governance.api import admission
 from governance.api.limits import API_HEADERS, PREFIXES
 from governance.api.request_ids import request_id_of
 from identity.networks import client_address
@@ -28,6 +29,7 @@ class RequestFactsMiddleware:
         request.palyra_client_ip = _client_ip(request)  # type: ignore[attr-defined]  # as above
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        admission.mark(request, response)
         if request.path.startswith(PREFIXES) or request.path in ("/healthz", "/readyz"):
             for name, value in API_HEADERS.items():
                 response[name] = value

@@ -16,6 +16,7 @@ from governance.gates import Gate, GateRow, Verdict
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
+from identity import rate_limit, rejections
 from kernel.errors import ConflictError
 from kernel.record import Actor, system_actor
 from sandbox import selectors as sandbox_selectors
@@ -42,6 +43,8 @@ def sweep(now: datetime) -> dict[str, int]:
         "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
         "runs_expired": _each(_overdue_runs(now), _expire_run, now),
         "keys_forgotten": idempotency.sweep(now),
+        "rejections_written": _each(rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now),
+        "limits_forgotten": rate_limit.sweep(now),
     }
     if sandbox_selectors.queued_ids(1):
         wakeup.ring()
@@ -94,6 +97,18 @@ def _refuse_overdue(execution_id: str, actor: Actor, now: datetime) -> None:
     reason = "No worker took the call in time."
     row = GateRow(Gate.BACKEND, Verdict.DENY, QUEUE_TIMEOUT, reason, None, 0.0)
     closing.close_refused(call, row, actor, now)
+
+
+def _write_rejections(row_id: str, actor: Actor, now: datetime) -> None:
+    """The sum of one minute becomes one event, and is forgotten with it."""
+    found = rejections.take(row_id)
+    record(
+        event="login.failed" if found.kind == "login" else "token.rejected",
+        actor=actor,
+        subject=found.subject,
+        now=now,
+        data={"network": found.network, "reason": found.reason, "count": found.count},
+    )
 
 
 def _overdue_runs(now: datetime) -> tuple[str, ...]:

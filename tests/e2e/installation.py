@@ -166,7 +166,13 @@ class Caller:
     def await_state(self, call_id: str, *states: str, seconds: float = PATIENCE) -> Values:
         """Return the call once it is in one of `states`, or has ended if none is named."""
         wanted = frozenset(states) or ENDED
-        wait_until(lambda: self.call(call_id)["state"] in wanted, what=f"{call_id} {states}", seconds=seconds)
+        # Slowly enough for the rate of the bootstrap tokens, whatever else a test asks beside.
+        wait_until(
+            lambda: self.call(call_id)["state"] in wanted,
+            what=f"{call_id} {states}",
+            seconds=seconds,
+            pause=0.25,
+        )
         return self.call(call_id)
 
     def allow(self, call: Values) -> Values:
