@@ -14,8 +14,16 @@ import typer
 from palyra_site.cli.failures import UsageError
 from palyra_site.cli.world import World
 
-_COMMANDS = {"apr": "approvals show", "call": "calls show", "run": "runs show"}
-_TOKEN = re.compile(r"(?<![0-9A-Za-z])(plr|whsec)_[0-9A-Za-z+/=_-]{4,}")
+_COMMANDS = {
+    "apr": "approvals show",
+    "call": "calls show",
+    "run": "runs show",
+    "tok": "tokens show",
+    "agt": "agents show",
+    "usr": "users show",
+    "wsp": "workspaces members",
+}
+_TOKEN = re.compile(r"(?<![0-9A-Za-z])(plr|pli|whsec)_[0-9A-Za-z+/=_-]{4,}")
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_INPUT = 1_048_576
@@ -24,6 +32,10 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, max=200, help="Item
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Where to go on: next_cursor of a page.")]
 All = Annotated[bool, typer.Option("--all", help="All pages; JSON comes as one object a line.")]
 Since = Annotated[str | None, typer.Option("--since", help="RFC 3339, a date, or an age such as 2h or 7d.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+IfMatch = Annotated[
+    str | None, typer.Option("--if-match", help="ETag of the version to change; without it, the present one.")
+]
 Until = Annotated[str | None, typer.Option("--until", help="Like --since; exclusive.")]
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -50,17 +50,6 @@ class Collection:
 
     def page(self, filters: Mapping[str, Any]) -> Answer:
         return self.connection.send(Query("GET", self.path, params=_present(filters)))
-
-    def pages(self, filters: Mapping[str, Any]) -> Iterator[Answer]:
-        """Yield page after page until the server has no more."""
-        cursor = filters.get("cursor")
-        while True:
-            answer = self.page({**filters, "cursor": cursor})
-            yield answer
-            following = answer.data.get("next_cursor")
-            if not answer.data.get("has_more") or not following or following == cursor:
-                return
-            cursor = following
 
     def show(self, name: str) -> Answer:
         return self.connection.send(Query("GET", self.at(name)))
@@ -148,14 +137,23 @@ class Palyra:
         self.tokens = Collection(connection, f"{API_PREFIX}/tokens")
         self.agents = Collection(connection, f"{API_PREFIX}/agents")
         self.users = Collection(connection, f"{API_PREFIX}/users")
+        self.flags = Collection(connection, f"{API_PREFIX}/access/flags")
         self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")
 
     def whoami(self) -> Answer:
         return self.connection.send(Query("GET", f"{API_PREFIX}/whoami"))
 
+    def flag_history(self, key: str) -> Collection:
+        """Return the changes of one feature flag."""
+        return Collection(self.connection, self.flags.at(key, "history"))
+
     def step_up(self, code: str) -> Answer:
         """Elevate this personal token for five minutes from this network."""
         return self.connection.send(Query("POST", f"{API_PREFIX}/auth/step-up", body={"otp": code}))
+
+    def accept_invitation(self, text: str, *, key: str) -> Answer:
+        path = f"{API_PREFIX}/invitations/accept"
+        return self.connection.send(Query("POST", path, body={"token": text}, key=key))
 
     def healthz(self) -> Answer:
         return self.connection.send(Query("GET", "/healthz", retry=False))

@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 HEADINGS = {
     "Govern": ("approvals", "calls", "runs", "tools"),
-    "Trust": ("auth",),
+    "Trust": ("tokens", "agents", "users", "workspaces", "flags", "auth"),
     "System": ("login", "logout", "whoami", "profiles", "up-check", "api", "version", "completion"),
 }
 

@@ -21,17 +21,30 @@ def write_list(
 ) -> None:
     """Write one page, saying on standard error when there is more, or every page's items."""
     if everything:
-        session.output.items(_every_item(collection, filters), columns)
+        session.output.items(every_item(session, collection, filters), columns)
         return
-    answer = collection.page(filters)
+    answer = session.elevated(lambda: collection.page(filters))
     data = answer.data
     session.output.page(answer.text, data, columns)
     if data.get("has_more"):
         session.say(f"more: --cursor {data.get('next_cursor')}, or --all")
 
 
-def _every_item(collection: Collection, filters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for answer in collection.pages(filters):
-        for item in answer.data.get("data") or ():
-            if isinstance(item, dict):
-                yield item
+def write_one(session: Session, collection: Collection, name: str) -> None:
+    """Write one object by its id."""
+    answer = session.elevated(lambda: collection.show(name))
+    session.output.one(answer.text, answer.data)
+
+
+def every_item(
+    session: Session, collection: Collection, filters: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of page after page until the server has no more."""
+    wanted = dict(filters)
+    while True:
+        data = session.elevated(lambda: collection.page(wanted)).data
+        yield from (item for item in data.get("data") or () if isinstance(item, dict))
+        following = data.get("next_cursor")
+        if not data.get("has_more") or not following or following == wanted.get("cursor"):
+            return
+        wanted["cursor"] = following

@@ -13,7 +13,21 @@ import typer
 
 from palyra_site.cli import options
 from palyra_site.cli.arguments import refuse_tokens, refuse_undecodable
-from palyra_site.cli.commands import approvals, auth, calls, login, profiles, runs, system, tools
+from palyra_site.cli.commands import (
+    agents,
+    approvals,
+    auth,
+    calls,
+    flags,
+    login,
+    profiles,
+    runs,
+    system,
+    tokens,
+    tools,
+    users,
+    workspaces,
+)
 from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, PipeClosedError
 from palyra_site.cli.grouping import Grouped
@@ -42,6 +56,11 @@ app.add_typer(calls.app, name="calls")
 app.add_typer(runs.app, name="runs")
 app.add_typer(tools.app, name="tools")
 app.add_typer(auth.app, name="auth")
+app.add_typer(flags.app, name="flags")
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(agents.app, name="agents")
+app.add_typer(users.app, name="users")
+app.add_typer(workspaces.app, name="workspaces")
 app.add_typer(profiles.app, name="profiles")
 login.register(app)
 system.register(app)

@@ -63,8 +63,8 @@ class Session:
         for close in self._closers:
             close()
 
-    def new_key(self) -> str:
-        """Return the Idempotency-Key of this command's change."""
+    def new_key(self, part: str = "") -> str:
+        """Return the Idempotency-Key of this command's change, or of one part of several."""
         from palyra_site.cli.connection import new_key
 
         key = self.options.idempotency_key
@@ -72,7 +72,7 @@ class Session:
             return new_key()
         if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
             raise UsageError("--idempotency-key takes 1 to 255 printable ASCII characters.")
-        return key
+        return f"{key}:{part}" if part else key
 
     def say(self, line: str) -> None:
         """Write one line for the person to standard error."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from palyra_site.cli.commands import access
 from palyra_site.cli.failures import UsageError
 from palyra_site.cli.session import current
 
 app = typer.Typer(help="Proof of who you are, and who may do what.", no_args_is_help=True)
+app.add_typer(access.app, name="access")
 
 
 @app.command("step-up", epilog="Example: palyra auth step-up --otp-file ~/code")
