@@ -1,4 +1,4 @@
-"""Pages of what may act and by which rules: tools, the active policy set, agents. Read only."""
+"""Pages of what may act and by which rules: tools and the active policy set. Read only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from governance.admin.access import Visit
 from governance.admin.cedar import lines
 from governance.admin.layout import show
 from governance.admin.pages import page
-from governance.admin.paging import list_page, text_filter
+from governance.admin.paging import text_filter
 from governance.catalog import tool_entries
-from identity.models import Agent
 from identity.roles import Permission
 from policy.models import PolicySet
 
@@ -34,13 +33,3 @@ def policy(visit: Visit) -> HttpResponse:
     return show(
         visit, "console/policy.html", {"title": "Policy", "active": active, "files": files, "sets": sets}
     )
-
-
-@page(Permission.AGENTS_READ)
-def agents(visit: Visit) -> HttpResponse:
-    """List the agents within reach, newest first."""
-    rows = Agent.objects.select_related("owner", "workspace")
-    if visit.reach is not None:
-        rows = rows.filter(workspace_id=visit.reach)
-    found = list_page(visit, rows, prefix="agt", filters={})
-    return show(visit, "console/agents.html", {"title": "Agents", "found": found})

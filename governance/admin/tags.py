@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django import template
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from governance.admin import words
 from governance.admin.charts import thin_bar
+from governance.admin.verbs import VerbForm
 from governance.safety.visible import fold, hides_something, shorten_id, size_in_words, visible
 from kernel.clock import wire_time
 
@@ -92,6 +95,13 @@ def name(names: Mapping[str, str], one: str | None) -> str:
 
 
 @register.simple_tag
+def tick(holds: bool) -> SafeString:
+    """Yes or no in a cell, never by the sign alone."""
+    sign, said = (icon("check"), "yes") if holds else (DASH, "no")
+    return format_html('<span class="tick-{0}">{1}<span class="sr">{0}</span></span>', said, sign)
+
+
+@register.simple_tag
 def gate_icon(verdict: str) -> SafeString:
     return icon(words.look(verdict).icon)
 
@@ -160,3 +170,30 @@ def time_left(context: template.Context, start: datetime, end: datetime) -> Safe
     return format_html(
         '<span class="left"><span>{}</span>{}</span>', text, thin_bar(part, tone=tone, label=text)
     )
+
+
+@register.simple_block_tag(takes_context=True)
+def verb(
+    context: template.Context, content: SafeString, form: VerbForm, url: str, title: str, tone: str = ""
+) -> SafeString:
+    """The form of a verb, folded under its name; or its name as a disabled button, and why."""
+    parts = {"content": content, "form": form, "url": url, "title": title, "tone": tone}
+    return render_to_string("console/verb.html", parts, request=context["request"])
+
+
+@register.inclusion_tag("console/field.html")
+def field(form: VerbForm, name: str, label: str, kind: str = "text", **extra: Any) -> dict[str, Any]:
+    """One labelled field of a verb, with what was typed and what was wrong with it.
+
+    `extra`: `value` before anything was typed, `hint`, `options` of a select as (value, word) pairs,
+    `required`, `longest`, `error_name` where the operation calls the field otherwise.
+    """
+    typed = form.values.get(name, extra.get("value", ""))
+    return extra | {
+        "name": name,
+        "label": label,
+        "kind": kind,
+        "value": typed,
+        "error": form.errors.get(extra.get("error_name", name), ""),
+        "field_id": f"{form.name}-{name}",
+    }

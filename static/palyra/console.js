@@ -1,10 +1,11 @@
 // Comfort only: every page works without this file.
 
-for (const button of document.querySelectorAll("[data-copy]")) {
+for (const button of document.querySelectorAll("[data-copy], [data-copy-from]")) {
   if (!navigator.clipboard) break;
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    const source = document.getElementById(button.dataset.copyFrom);
+    await navigator.clipboard.writeText(source ? source.textContent : button.dataset.copy);
     button.classList.add("done");
     setTimeout(() => button.classList.remove("done"), 1200);
   });
