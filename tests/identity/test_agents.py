@@ -25,6 +25,12 @@ def acting(user: User) -> Actor:
 
 
 def change(agent: Agent, actor: Actor = SYSTEM, seen: int | None = None, **changes: str) -> RecordedEvents:
+    return apply(agent, changes, actor, seen)
+
+
+def apply(
+    agent: Agent, changes: dict[str, str], actor: Actor = SYSTEM, seen: int | None = None
+) -> RecordedEvents:
     record = RecordedEvents()
     with transaction.atomic():
         change_agent(
@@ -69,7 +75,7 @@ def test_a_new_owner_needs_a_role_and_changes_what_the_agent_may(cast: Cast) -> 
 )  # fmt: skip
 def test_a_bad_change_is_refused(cast: Cast, changes: dict[str, str]) -> None:
     with pytest.raises(InvalidError):
-        change(cast.agent, **changes)
+        apply(cast.agent, changes)
 
 
 def test_a_name_is_unique_among_the_agents_in_use(cast: Cast) -> None:
