@@ -58,7 +58,7 @@ def flags(visit: Visit) -> HttpResponse:
         {
             "title": "Feature flags",
             "rows": [rows[key] for key in tree_order()],
-            "places": len(places) if places else 0,
+            "live_places": len(places or ()),
             "is_safe_mode": not rows["rbac"].view.setting.enabled,
         },
     )
