@@ -74,6 +74,7 @@ def mint_wished(*, wishes: TokenWishes, minter: Principal, now: datetime, record
 
     NotFoundError for an agent out of the minter's reach.
     """
+    _require_person(minter)
     agent = None if wishes.agent_id is None else _agent_in_reach(wishes.agent_id, minter)
     lifetime = life(wishes.kind, wishes.expires_in_days)
     return mint_token(
@@ -278,8 +279,7 @@ def _require_matching_principal(
 def _require_may_issue(
     kind: TokenKind, user: User | None, workspace: Workspace, minter: Principal, now: datetime
 ) -> None:
-    if minter.kind is not PrincipalKind.USER or not minter.active:
-        raise RefusedError("role_required", "Only a person mints tokens.")
+    _require_person(minter)
     if user is not None and user.pk != minter.id:
         raise RefusedError("role_required", "Nobody mints a token for another person.")
     if kind is TokenKind.USER:
@@ -288,6 +288,11 @@ def _require_may_issue(
         _require_mint(workspace, minter, now)
     if strength_of(minter, now) < AuthStrength.FRESH_MFA:
         raise AuthenticationError("step_up_required", "A new token needs a fresh one-time code.")
+
+
+def _require_person(minter: Principal) -> None:
+    if minter.kind is not PrincipalKind.USER or not minter.active:
+        raise RefusedError("role_required", "Only a person mints tokens.")
 
 
 def _require_own(workspace: Workspace, minter: Principal) -> None:

@@ -11,6 +11,7 @@ from identity.tokens import (
     TOKEN_LENGTH,
     TokenKind,
     TokenParts,
+    find_tokens,
     format_token,
     new_token,
     parse_token,
@@ -72,3 +73,31 @@ def test_fresh_tokens_differ_and_do_not_show_their_secret() -> None:
     assert first.lookup != second.lookup
     assert first.secret != second.secret
     assert "secret" not in repr(first)
+
+
+def test_no_single_character_of_a_token_can_be_exchanged() -> None:
+    text = format_token(new_token(TokenKind.AGENT))
+    digest = token_digest(text)
+    for at, character in ((at, character) for at in range(TOKEN_LENGTH) for character in ALPHABET):
+        changed = text[:at] + character + text[at + 1 :]
+        if changed != text:
+            assert parse_token(changed) is None or token_digest(changed) != digest
+
+
+@given(st.lists(parts, max_size=4), st.text(max_size=20))
+def test_tokens_are_found_within_any_text_once_and_in_order(found: list[TokenParts], between: str) -> None:
+    texts = [format_token(one) for one in found]
+    whole = f" {between} ".join([*texts, *texts])
+    assert find_tokens(whole) == tuple(dict.fromkeys(texts))
+
+
+def test_what_only_looks_like_a_token_is_not_found() -> None:
+    text = format_token(new_token(TokenKind.AGENT))
+    assert find_tokens("") == ()
+    assert find_tokens("plr_" * 1000) == ()
+    assert find_tokens(text[:-1] + ("0" if text[-1] != "0" else "1")) == ()
+    assert find_tokens(text.lower()) == ()
+
+
+def test_the_published_pattern_is_the_one_in_the_specification() -> None:
+    assert PUBLISHED.pattern == tokens.PATTERN
