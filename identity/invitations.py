@@ -78,8 +78,15 @@ def accept_invitation(*, text: str, user: User, actor: Actor, now: datetime, rec
     an unknown text, ConflictError for an offer that ended and for a role that is held, RefusedError.
     """
     found = _found(text)
-    hold_workspace(found.workspace_id)
-    invitation = Invitation.objects.select_for_update().get(pk=found.pk)
+    return accept_offer(invitation_id=found.pk, user=user, actor=actor, now=now, record=record)
+
+
+def accept_offer(
+    *, invitation_id: str, user: User, actor: Actor, now: datetime, record: Record
+) -> Membership:
+    """As `accept_invitation`, for somebody whom a sign-in provider proved to own the invited address."""
+    hold_workspace(Invitation.objects.get(pk=invitation_id).workspace_id)
+    invitation = Invitation.objects.select_for_update().get(pk=invitation_id)
     _require_open(invitation, now)
     inviter = Actor(kind="user", id=invitation.invited_by, auth="none", surface=actor.surface)
     role = WorkspaceRole(invitation.role)
@@ -133,6 +140,19 @@ def revoke_invitation(*, invitation_id: str, actor: Actor, now: datetime, record
 def place_of(text: str) -> str:
     """Return the id of the workspace that this text invites to, or raise NotFoundError."""
     return _found(text).workspace_id
+
+
+def open_offer(*, email: str, now: datetime) -> Invitation | None:
+    """Return the newest open invitation for this address, whatever the case of its ASCII letters.
+
+    The database may take more for equal than letters that are the same, so equality is decided here.
+    """
+    rows = Invitation.objects.filter(email__iexact=email, accepted_at__isnull=True, revoked_at__isnull=True)
+    for row in rows.filter(expires_at__gt=now).order_by("-created_at", "-id"):
+        plain = row.email.isascii() and email.isascii()
+        if row.email == email or (plain and row.email.lower() == email.lower()):
+            return row
+    return None
 
 
 def state_of(invitation: Invitation, now: datetime) -> str:

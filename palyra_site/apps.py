@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
 from palyra_site.celery import app as celery_app
@@ -10,3 +12,4 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         celery_app.set_default()
+        import_module("palyra_site.checks")

@@ -28,24 +28,33 @@ FIXED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+SIGN_IN = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""What differs on the pages between here and a provider: no script, and no address of ours goes there."""
 CONSOLE_PREFIX = "/admin"
+SIGN_IN_PREFIX = "/auth/"
 STATIC_PREFIX = "/static/"
 
 
 class ConsoleHeadersMiddleware(MiddlewareMixin):
-    """Put the fixed headers on every answer below `/admin` and `/static/`, whoever made it.
+    """Put the fixed headers on every answer below `/admin`, `/auth/` and `/static/`, whoever made it.
 
     Pages are never stored by a cache; static files carry no data of the instance and keep the
-    lifetime their server gave them. HSTS is SecurityMiddleware's, which knows whether TLS is spoken.
+    lifetime their server gave them. HSTS is `EdgeMiddleware`'s.
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        console = _below_console(request.path)
-        if not console and not request.path.startswith(STATIC_PREFIX):
+        console, sign_in = _below_console(request.path), request.path.startswith(SIGN_IN_PREFIX)
+        if not console and not sign_in and not request.path.startswith(STATIC_PREFIX):
             return response
-        for name, value in FIXED.items():
+        for name, value in (FIXED | (SIGN_IN if sign_in else {})).items():
             response[name] = value
-        if console:
+        if console or sign_in:
             response["Cache-Control"] = "no-store"
         return response
 

@@ -23,6 +23,7 @@ from governance import presence
 from kernel.clock import utc_now
 from palyra_site import broker
 from palyra_site.demonstration import demonstrate
+from palyra_site.exposure import plain_faults
 from palyra_site.welcome import read_credentials, welcome
 
 START_PATIENCE = 60.0
@@ -218,12 +219,8 @@ def _declare_queue() -> None:
 
 def _refuse_plain_public_bind() -> None:
     """A console in plain HTTP is for loopback only: its cookie could be read on the way."""
-    host = settings.PALYRA_BIND.rpartition(":")[0].strip("[]")
-    loopback = host == "localhost" or host.startswith("127.") or host == "::1"
-    if not loopback and not settings.PALYRA_PUBLIC_URL.startswith("https://"):
-        raise CommandError(
-            f"{settings.PALYRA_BIND} is not loopback: set PALYRA_PUBLIC_URL to an https:// origin"
-        )
+    for finding in plain_faults(settings.PALYRA_BIND, settings.PALYRA_PUBLIC_URL):
+        raise CommandError(f"{finding.sentence}. {finding.hint}")
 
 
 def _require_free_port() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from django.db import transaction
 from django.test import override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from tests.governance.admin.signing_in import Idp
 from tests.governance.admin.world import World, make_world
+from tests.support_fixtures import ROOT, is_answering
+from tests.support_servers import free_port, running
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -35,3 +39,15 @@ def founded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterat
 def world(founded: World, db: None) -> World:
     """The installation of this module; each test has a savepoint in it."""
     return founded
+
+
+@pytest.fixture(scope="session")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    """A sign-in provider in a process of its own."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tests.support_provider", str(port)]
+    log = tmp_path_factory.mktemp("provider") / "log"
+    there = f"{url}/.well-known/openid-configuration"
+    with running(command, log=log, ready=lambda: is_answering(there), cwd=ROOT):
+        yield Idp(url)
