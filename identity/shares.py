@@ -30,8 +30,10 @@ def share_resource(
 ) -> ResourceShare:
     """Open an object of the workspace `home_id` to `workspace_id`.
 
-    Whoever shares manages sharing where the object is at home. `use` includes `read`. Raises NotFoundError,
-    ConflictError for what is shared there already, InvalidError for a workspace with itself.
+    Whoever shares manages sharing where the object is at home. An agent that is shared can be looked at
+    there; its runs are opened by its owner at home only, so `use` adds nothing to `read` yet. Tools and
+    skills stand in the catalog of every workspace, shared or not. Raises NotFoundError, ConflictError for
+    what is shared there already, InvalidError for a workspace with itself.
     """
     workspace = hold_workspace(workspace_id)
     require_authority(actor, Permission.WORKSPACE_SHARING_MANAGE, home_id, now)
