@@ -131,7 +131,7 @@ FEATURE_OF: dict[Permission, str] = {
 """Which feature a permission belongs to; `authorize` asks for it."""
 
 UNDIVIDED = frozenset({"rbac", "staged_rollout"})
-"""Switches of the whole instance: on for everybody or off for everybody, never for a part."""
+"""Switches of the whole instance: on for everybody or off for everybody, whatever their stage says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,8 @@ def decide(registry: Registry, key: str, *, workspace_id: str, standing: Standin
         beneath = decide(registry, below, workspace_id=workspace_id, standing=standing)
         if not beneath.enabled:
             return FlagVerdict(False, "dependency_off", beneath.dependency or below)
+    if key in UNDIVIDED:
+        return FlagVerdict(True, "enabled")
     if not _in_stage(setting, workspace_id, standing):
         return FlagVerdict(False, "stage_excluded")
     if not _in_rollout(registry, key, setting, workspace_id):

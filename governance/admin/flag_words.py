@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from identity.access import FEATURES, FlagVerdict, Registry, Stage, bucket_of
+from identity.access import FEATURES, UNDIVIDED, FlagVerdict, Registry, Stage, bucket_of
 from identity.flag_views import FlagView
 
 STAGES: dict[Stage, str] = {
@@ -18,6 +18,8 @@ STAGES: dict[Stage, str] = {
 
 def audience(view: FlagView) -> str:
     """Return whom a flag reaches while it is on: stage, then part of the workspaces."""
+    if view.feature.key in UNDIVIDED:
+        return "The whole instance"
     who = STAGES[view.setting.stage]
     return who if view.setting.percent >= 100 else f"{who}, in {view.setting.percent} % of the workspaces"
 

@@ -255,6 +255,12 @@ def test_in_safe_mode_owners_stay_and_everybody_else_looks(flags: Registry) -> N
     assert all(permission.endswith(".read") for permission in safe_permissions(flags, frozenset(Permission)))
 
 
+@pytest.mark.parametrize("key", sorted(UNDIVIDED))
+def test_a_switch_of_the_whole_instance_is_on_for_everybody_or_for_nobody(key: str) -> None:
+    assert asked(Registry({key: on(Stage.LAB, 0)}), key) == "enabled"
+    assert asked(Registry({key: off(on())}), key, wide=(R.OWNER,)) == "flag_off"
+
+
 def test_safe_mode_asks_only_whether_the_flag_is_on() -> None:
     assert not in_safe_mode(Registry())
     assert not in_safe_mode(Registry({"rbac": on(Stage.LAB, 0)}))
