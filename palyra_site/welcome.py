@@ -6,6 +6,8 @@ import json
 
 from django.conf import settings
 
+from governance import bootstrapped
+
 
 def read_credentials() -> dict[str, str] | None:
     """Return what bootstrap.json holds, or None after somebody removed it."""
@@ -18,14 +20,13 @@ def read_credentials() -> dict[str, str] | None:
 
 def welcome(credentials: dict[str, str]) -> str:
     """Return the text for the terminal. Its last lines are a command for a POSIX shell."""
-    secret = credentials["totp_uri"].partition("secret=")[2].partition("&")[0]
     return f"""
   Palyra is running. Ctrl-C stops everything.
 
   Console    {credentials["console_url"]}
   User       {credentials["username"]}
   Password   {credentials["password"]}
-  One-time   {secret}  (for an authenticator; or: .venv/bin/python manage.py totp)
+  One-time   {_one_time(credentials)}
 
   The same credentials are in {settings.PALYRA_HOME / "bootstrap.json"}.
   A first governed call: the agent proposes, Palyra decides, runs it in the sandbox and attests it.
@@ -33,6 +34,13 @@ def welcome(credentials: dict[str, str]) -> str:
 {_first_call(credentials["api_url"], credentials["agent_token"])}
 
 """
+
+
+def _one_time(credentials: dict[str, str]) -> str:
+    if not bootstrapped.seed_in_force():
+        return "a code of your own authenticator (end these credentials: palyra bootstrap clear)"
+    secret = credentials["totp_uri"].partition("secret=")[2].partition("&")[0]
+    return f"{secret}  (for an authenticator; or: .venv/bin/python manage.py totp)"
 
 
 def _first_call(api: str, token: str) -> str:

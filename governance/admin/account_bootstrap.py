@@ -46,7 +46,7 @@ def _clear(visit: Visit, ticket: Ticket) -> Told:
         new_password=new,
         now=visit.now,
     )
-    if owner is not None:
+    if owner is not None and owner.pk == visit.user.pk:
         update_session_auth_hash(visit.request, owner)
     return Told(CLEARED)
 

@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from governance.admin.access import visit_of
 from governance.admin.entering import Stage, browser_of, enter, page_of, stage_of
 from governance.operations import passwords, sessions, signing_in
-from governance.operations.signing_in import Claim
+from governance.operations.signing_in import LONGEST_NAME, Claim
 from identity.forms import LoginForm
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError, InvalidError, NotFoundError, RateLimitedError
@@ -34,11 +34,11 @@ def _attempt(request: HttpRequest) -> HttpResponse:
     try:
         key = signing_in.log_in(claim=claim, browser=browser_of(request), now=utc_now())
     except AuthenticationError as refusal:
-        return _door(request, LoginForm(request.POST), refusal.detail)
+        return _door(request, _emptied(claim), refusal.detail)
     except RateLimitedError as refusal:
         minutes = (refusal.retry_after or 60) // 60 + 1
         sentence = f"{refusal.detail} Try again in {minutes} minutes."
-        answer = _door(request, LoginForm(request.POST), sentence, status=429)
+        answer = _door(request, _emptied(claim), sentence, status=429)
         answer["Retry-After"] = str(refusal.retry_after or 60)
         return answer
     enter(request, key)
@@ -49,6 +49,11 @@ def _door(request: HttpRequest, form: LoginForm, sentence: str = "", *, status: 
     wanted = request.POST.get(NEXT, request.GET.get(NEXT, ""))
     context = {"form": form, "sentence": sentence, "next": wanted}
     return render(request, "console/login.html", context, status=status)
+
+
+def _emptied(claim: Claim) -> LoginForm:
+    """The form after a failure: the name stays, what proves it is typed again."""
+    return LoginForm(initial={"username": claim.username[:LONGEST_NAME]})
 
 
 def _inside(target: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,22 +20,36 @@ Work = Callable[[Ticket | None], Response]
 Refresh = Callable[[Replay], Response]
 
 
-def once(request: Request, *, route: str, work: Work, refresh: Refresh | None = None) -> Response:
+def once(
+    request: Request,
+    *,
+    route: str,
+    work: Work,
+    refresh: Refresh | None = None,
+    secrets: frozenset[str] = frozenset(),
+) -> Response:
     """Run `work` once per key, or replay its answer, built afresh by `refresh`.
 
     `work` passes the ticket to the pipeline, which stores the answer in its own transaction. A
     refusal is stored here; 401, 429 and 5xx are not, so that a repeat with a code, or later, may succeed.
-    The address is part of what a key stands for: one key never answers for two objects.
+    The address is part of what a key stands for: one key never answers for two objects. Members named in
+    `secrets` are not: what is kept of a body is a plain digest, and a password must not be searched for in it.
     """
     principal = caller(request)
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return work(None)
-    body = {"path": request.path, "body": request.data, "query": _query(request)}
+    body = {"path": request.path, "body": _without(request.data, secrets), "query": _query(request)}
     begun = idempotency.begin(principal_id=principal.id, route=route, key=key, body=body, now=utc_now())
     if isinstance(begun, Replay):
         return _replayed(request, begun, refresh)
     return _first(request, begun, work)
+
+
+def _without(data: object, names: frozenset[str]) -> object:
+    if not names or not isinstance(data, Mapping):
+        return data
+    return {name: value for name, value in data.items() if name not in names}
 
 
 def _replayed(request: Request, replay: Replay, refresh: Refresh | None) -> Response:

@@ -8,6 +8,7 @@ from governance.api import (
     urls_identity,
     views_access,
     views_approvals,
+    views_bootstrap,
     views_calls,
     views_tokens,
     views_tools,
@@ -37,6 +38,7 @@ urlpatterns = [
     path("tokens/<str:token_id>/rotate", views_tokens.TokenRotate.as_view()),
     path("tokens/<str:token_id>/revoke", views_tokens.TokenRevoke.as_view()),
     path("auth/step-up", views_tokens.StepUp.as_view()),
+    path("system/bootstrap/clear", views_bootstrap.BootstrapClear.as_view()),
     path("whoami", views_tools.Whoami.as_view()),
     *urls_identity.urlpatterns,
 ]

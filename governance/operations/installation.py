@@ -60,6 +60,7 @@ def clear_bootstrap(
     """
     owner = bootstrapped.owner()
     if owner is None or not bootstrapped.is_left():
+        idempotency.store(ticket, status=204, body={}, object_id=principal.id)
         return None
     _require_may_clear(principal, owner, now)
     if bootstrapped.seed_in_force() or not has_factor(owner.pk):
@@ -67,11 +68,11 @@ def clear_bootstrap(
     if accepted_factor(user=owner, code=code, client_ip=principal.client_ip, now=now) is None:
         raise AuthenticationError("step_up_required", WRONG_CODE)
     with transaction.atomic(durable=True):
-        _clear(principal, owner.pk, new_password, now)
-        idempotency.store(ticket, status=204, body={})
+        cleared = _clear(principal, owner.pk, new_password, now)
+        idempotency.store(ticket, status=204, body={}, object_id=owner.pk)
     # The database has forgotten them; a file that stays behind keeps the banner up.
     bootstrapped.credentials_file().unlink(missing_ok=True)
-    return owner
+    return cleared
 
 
 def _require_may_clear(principal: Principal, owner: User, now: datetime) -> None:
@@ -82,7 +83,7 @@ def _require_may_clear(principal: Principal, owner: User, now: datetime) -> None
         raise RefusedError("insufficient_scope", "This credential does not hold trust.operate.")
 
 
-def _clear(principal: Principal, owner_id: str, new_password: str, now: datetime) -> None:
+def _clear(principal: Principal, owner_id: str, new_password: str, now: datetime) -> User:
     user, actor = User.objects.select_for_update().get(pk=owner_id), principal.actor()
     replace_password(
         user=user, new=new_password, actor=actor, now=now, record=record, keep=own_digest(principal)
@@ -92,3 +93,4 @@ def _clear(principal: Principal, owner_id: str, new_password: str, now: datetime
         revoke_token(token_id=token_id, reason="bootstrap_cleared", actor=actor, now=now, record=record)
     data = {"tokens_revoked": len(tokens)}
     record(event="system.bootstrap_cleared", actor=actor, subject="system", now=now, data=data)
+    return user

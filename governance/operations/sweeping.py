@@ -16,7 +16,7 @@ from governance.gates import Gate, GateRow, Verdict
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
-from identity import rate_limit, rejections
+from identity import login_attempts, oidc_attempts, rate_limit, rejections, sessions, sightings
 from kernel.errors import ConflictError
 from kernel.record import Actor, system_actor
 from sandbox import selectors as sandbox_selectors
@@ -45,6 +45,10 @@ def sweep(now: datetime) -> dict[str, int]:
         "keys_forgotten": idempotency.sweep(now),
         "rejections_written": _each(rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now),
         "limits_forgotten": rate_limit.sweep(now),
+        "logins_forgotten": login_attempts.sweep(now),
+        "sessions_forgotten": sessions.sweep(now),
+        "sign_ins_forgotten": oidc_attempts.sweep(now),
+        "sightings_forgotten": sightings.sweep(now),
     }
     if sandbox_selectors.queued_ids(1):
         wakeup.ring()

@@ -155,6 +155,12 @@ class Palyra:
         path = f"{API_PREFIX}/invitations/accept"
         return self.connection.send(Query("POST", path, body={"token": text}, key=key))
 
+    def clear_bootstrap(self, code: str, password: str, *, key: str) -> Answer:
+        """End the credentials of the first start; afterwards the bootstrapped token is revoked."""
+        path = f"{API_PREFIX}/system/bootstrap/clear"
+        body = {"otp": code, "new_password": password}
+        return self.connection.send(Query("POST", path, body=body, key=key))
+
     def healthz(self) -> Answer:
         return self.connection.send(Query("GET", "/healthz", retry=False))
 

@@ -9,7 +9,17 @@ from typer.core import TyperGroup
 HEADINGS = {
     "Govern": ("approvals", "calls", "runs", "tools"),
     "Trust": ("tokens", "agents", "users", "workspaces", "flags", "auth"),
-    "System": ("login", "logout", "whoami", "profiles", "up-check", "api", "version", "completion"),
+    "System": (
+        "login",
+        "logout",
+        "whoami",
+        "profiles",
+        "bootstrap",
+        "up-check",
+        "api",
+        "version",
+        "completion",
+    ),
 }
 
 

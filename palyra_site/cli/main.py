@@ -17,6 +17,7 @@ from palyra_site.cli.commands import (
     agents,
     approvals,
     auth,
+    bootstrap,
     calls,
     flags,
     login,
@@ -63,6 +64,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(workspaces.app, name="workspaces")
 app.add_typer(profiles.app, name="profiles")
 login.register(app)
+app.add_typer(bootstrap.app, name="bootstrap")
 system.register(app)
 
 
