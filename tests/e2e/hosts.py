@@ -22,6 +22,7 @@ from psycopg import sql
 from tests.e2e.installation import Installation, free_bind
 
 STARTS = "SELECT count(*) FROM governance_journalevent WHERE type = 'execution.started' AND call_id = "
+RATE = "UPDATE identity_apitoken SET rate_per_minute = "
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
 
 SQLITE_FOLDER = pytest.param("sqlite, folder", id="sqlite-folder")
@@ -29,6 +30,7 @@ SQLITE_REDIS = pytest.param("sqlite, redis", id="sqlite-redis", marks=pytest.mar
 POSTGRES_REDIS = pytest.param(
     "postgres, redis", id="postgres-redis", marks=[pytest.mark.postgres, pytest.mark.redis]
 )
+POSTGRES = pytest.param("postgres, folder", id="postgres-folder", marks=pytest.mark.postgres)
 ALL_KINDS = (SQLITE_FOLDER, SQLITE_REDIS, POSTGRES_REDIS)
 KINDS = (SQLITE_FOLDER, POSTGRES_REDIS)
 
@@ -66,6 +68,15 @@ class Host:
                 row = sqlite.execute(f"{STARTS}?", (call_id,)).fetchone()
         assert row is not None
         return int(row[0])
+
+    def set_agent_rate(self, rate: int) -> None:
+        """Give the agent's token another limit; minting one takes a person with a one-time code."""
+        if self.database_url:
+            with psycopg.connect(self.database_url) as postgres:
+                postgres.execute(f"{RATE}%s".encode(), (rate,))
+        else:
+            with closing(sqlite3.connect(self.installation.home / "palyra.sqlite3")) as sqlite, sqlite:
+                sqlite.execute(f"{RATE}?", (rate,))
 
     def cut_database_connections(self) -> None:
         """End every connection to the database as a restart of the server would."""

@@ -12,6 +12,7 @@ from pytest_django.fixtures import Settings
 
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
+from governance.models import Run
 from governance.operations import sweeping
 from identity import rejections
 from identity.models import ApiToken, FeatureFlag, RejectionTally
@@ -19,7 +20,7 @@ from identity.networks import parse_networks
 from kernel.clock import utc_now
 from kernel.errors import UnavailableError
 from tests.governance.api.world import Answer, Caller, World
-from tests.support_servers import free_port
+from tests.support_servers import free_port, redis_process
 
 LIMIT = 12
 
@@ -114,6 +115,18 @@ def test_without_its_limiter_nobody_gets_in(world: World, settings: Settings) ->
         assert (answer.status_code, answer.json()["code"]) == (503, "rate_limiter_unavailable")
         assert answer.headers["Retry-After"] == "1"
     assert not RejectionTally.objects.exists()
+
+
+@pytest.mark.redis
+def test_a_redis_that_is_lost_in_mid_traffic_lets_nobody_in(world: World, settings: Settings) -> None:
+    with redis_process() as url:
+        settings.PALYRA_REDIS_URL = url
+        assert [world.agent.post("runs", {}).status_code for _ in range(3)] == [201] * 3
+    made = Run.objects.count()
+    for answer in (world.agent.post("runs", {}), world.agent.get("whoami")):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json()["code"] == "rate_limiter_unavailable"
+    assert Run.objects.count() == made
 
 
 CAUSES = ("", "Bearer", "Bearer wrong", "Basic x", "Bearer plr_agt_" + "0" * 12 + "_" + "0" * 43 + "4Lw7tR")
