@@ -162,6 +162,7 @@ class Whoami(_Shape):
     object = serializers.CharField()
     kind = serializers.CharField()
     owner = serializers.CharField()
+    token_id = serializers.CharField(allow_null=True)
     workspace_id = serializers.CharField()
     roles = serializers.ListField(child=serializers.CharField())
     permissions = serializers.ListField(child=serializers.CharField())

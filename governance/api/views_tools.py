@@ -57,6 +57,7 @@ class Whoami(APIView):
                 "object": "principal",
                 "kind": principal.kind.value,
                 "owner": principal.owner_id,
+                "token_id": principal.token_id,
                 "workspace_id": principal.workspace_id,
                 "roles": sorted(principal.roles),
                 "permissions": sorted(principal.permissions),

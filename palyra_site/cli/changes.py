@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, UsageError
-from palyra_site.cli.output import cell, pick
+from palyra_site.cli.output import cell
 from palyra_site.cli.session import Session
 
 if TYPE_CHECKING:
@@ -72,11 +72,15 @@ def _send(session: Session, collection: Collection, name: str, verb: str, reason
 
 
 def _shown(session: Session, show: Callable[[str], Answer], name: str, changes: Mapping[str, Any]) -> str:
-    """Write the difference to standard error and return the ETag of what it was taken from."""
+    """Write the difference to standard error and return the ETag of what it was taken from.
+
+    What the object does not have, such as a reason, is sent and not compared.
+    """
     seen = session.elevated(lambda: show(name))
     for field, value in changes.items():
-        before = pick(seen.data, field)
-        session.say(f"{field}: {cell(before) or '(empty)'} -> {cell(value) or '(empty)'}")
+        if field in seen.data:
+            before = cell(seen.data[field]) or "(empty)"
+            session.say(f"{field}: {before} -> {cell(value) or '(empty)'}")
     tag = seen.headers.get("ETag")
     if not tag:
         raise CliError("invalid_answer", "The server sent no version.", exit_code=Exit.INTERNAL)

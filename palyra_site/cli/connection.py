@@ -254,7 +254,7 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
 def _hint(status: int, problem: Mapping[str, Any]) -> str | None:
     code, outcome = problem.get("code"), problem.get("outcome")
     if code == "unauthenticated":
-        return "set PALYRA_TOKEN, or PALYRA_HOME to the home of a local server"
+        return "palyra login, or set PALYRA_TOKEN, or PALYRA_HOME to the home of a local server"
     if code == "step_up_required":
         return "add --otp CODE with a fresh code"
     if isinstance(outcome, dict):

@@ -28,6 +28,7 @@ from palyra_site.cli.settings import login_origin, login_settings, parse_origin
 if TYPE_CHECKING:
     from palyra_site.cli.connection import Answer
 
+SHOWN = ("id", "kind", "workspace_id", "roles")
 FIRST_PROFILE = "default"
 _TOKEN = re.compile(r"plr_(agt|usr|svc|adm)_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}")
 
@@ -60,7 +61,7 @@ def login(
     answer = session.api.whoami()
     _keep(session, name, profile, token)
     _say_where(session, name, answer)
-    session.output.one(answer.text, answer.data)
+    session.output.one(answer.text, answer.data, [(name, answer.data.get(name)) for name in SHOWN])
 
 
 def logout(
@@ -111,9 +112,10 @@ def _keep(session: Session, name: str, profile: Profile | None, token: str) -> N
     world, path = session.world, config_path(session.world)
     folder = token_folder(world)
     reference = keep_token(token, profile=name, folder=folder, world=world)
-    values: dict[str, str | None] = {"token_ref": reference}
+    values: dict[str, str | None] = {}
     if profile is None:
         values |= {"url": session.settings.origin, "ca_file": absolute(session.settings.ca_file)}
+    values["token_ref"] = reference
     set_keys(path, ("profiles", name), values)
     if profile is not None and profile.token_ref not in (None, reference):
         forget_token(profile.token_ref or "", folder=folder, world=world)

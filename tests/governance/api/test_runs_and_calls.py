@@ -247,6 +247,7 @@ def test_whoami_tells_who_and_what_they_may(world: World) -> None:
     assert (agent["kind"], agent["id"]) == ("agent", world.agent.id)
     assert "approvals.decide" not in agent["permissions"]
     assert (person["kind"], person["owner"]) == ("user", world.approver.id)
+    assert {person["token_id"][:4], agent["token_id"][:4]} == {"tok_"}
     assert "approvals.decide" in person["permissions"]
     assert world.stranger.get("whoami").json()["permissions"] == []
 
