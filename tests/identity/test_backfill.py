@@ -43,6 +43,7 @@ def checks_off(table: str, name: str) -> Iterator[None]:
     on_postgresql = connection.vendor == "postgresql"
     with connection.cursor() as cursor:
         if on_postgresql:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what is still to be checked forbids ALTER
             cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{name}"')
         else:
             cursor.execute("PRAGMA ignore_check_constraints = ON")
