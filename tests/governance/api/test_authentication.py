@@ -14,6 +14,7 @@ from django.test import Client
 from governance.journal.ledger import record
 from identity.models import Agent, ApiToken
 from identity.revocation import revoke_token
+from identity.roles import AGENT_PERMISSIBLE
 from kernel.clock import utc_now
 from tests.governance.api.routes import PRIVATE_ROUTES, Route
 from tests.governance.api.world import Answer, World, mint_for_agent, owner_principal
@@ -132,7 +133,9 @@ def test_public_routes_need_no_token(world: World, path: str) -> None:
     assert world.nobody.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("route", [item for item in PRIVATE_ROUTES if item.permission], ids=str)
+@pytest.mark.parametrize(
+    "route", [item for item in PRIVATE_ROUTES if item.permission in AGENT_PERMISSIBLE], ids=str
+)
 def test_a_token_without_the_scope_is_refused(world: World, route: Route) -> None:
     now = utc_now()
     agent = Agent.objects.get(pk=world.agent.id)
@@ -144,3 +147,18 @@ def test_a_token_without_the_scope_is_refused(world: World, route: Route) -> Non
     assert answer.status_code == 403
     assert answer.json()["code"] == "insufficient_scope"
     assert answer.json()["detail"] == f"This credential does not hold {route.permission}."
+
+
+@pytest.mark.parametrize(
+    "route",
+    [item for item in PRIVATE_ROUTES if item.permission and item.permission not in AGENT_PERMISSIBLE],
+    ids=str,
+)
+def test_what_is_for_people_is_closed_to_every_agent(world: World, route: Route) -> None:
+    """A workspace that a path names is unknown to an agent before anything is asked about it."""
+    answer = world.agent.send(route.method, route.path, b"{}")
+    if answer.status_code == 404:
+        assert "{workspace_id}" in route.template
+        return
+    assert answer.status_code == 403
+    assert answer.json()["code"] in ("insufficient_scope", "role_required", "feature_disabled")
