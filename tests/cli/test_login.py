@@ -7,9 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import keyring
 import pytest
 from keyring.errors import KeyringError, PasswordDeleteError
 
+from palyra_site.cli.credentials import system_keyring
 from tests.cli.shell import TOKEN, Shell, answer, problem
 
 ME = answer({"id": "usr_1", "object": "principal", "token_id": "tok_1"})
@@ -102,6 +104,19 @@ def test_a_locked_keyring_is_no_keyring_to_keep_and_an_error_to_read(person: She
     assert (result.code, result.requests, "does not open" in result.err) == (2, [], True)
     person.keyring = None
     assert "there is none here" in person("whoami").err
+
+
+@pytest.mark.parametrize(("priority", "trusted"), [(5.0, True), (1.0, True), (0.5, False), (0.0, False)])
+def test_only_a_keyring_worth_the_name_is_used(
+    monkeypatch: pytest.MonkeyPatch, priority: float, trusted: bool
+) -> None:
+    class Backend:
+        """Below 1 are plain files and the placeholder for no keyring at all."""
+
+    made = Backend()
+    monkeypatch.setattr(made, "priority", priority, raising=False)
+    monkeypatch.setattr(keyring, "get_keyring", lambda: made)
+    assert (system_keyring() is not None) is trusted
 
 
 def test_a_token_comes_from_standard_input_where_nobody_can_be_asked(person: Shell) -> None:
