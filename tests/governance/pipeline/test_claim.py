@@ -11,11 +11,11 @@ from django.db import transaction
 from approvals.models import ApprovalRequest, Grant
 from governance.journal.ledger import record
 from governance.models import Reservation, ToolCall
-from governance.operations import sweeping
+from governance.operations import agents, people, sweeping, workspaces
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView
-from identity import agents, revocation
-from identity.models import ApiToken, Membership, User
+from identity import revocation
+from identity.models import ApiToken, Membership
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
 from sandbox.models import Execution
@@ -74,22 +74,32 @@ def let_the_token_expire(world: World, view: CallView) -> None:
 
 
 def suspend_the_agent(world: World, view: CallView) -> None:
-    with transaction.atomic():
-        agents.suspend_agent(
-            agent_id=view.call.principal_id,
-            reason="a test",
-            actor=owner_actor(world),
-            now=utc_now(),
-            record=record,
-        )
+    agents.suspend(
+        principal=world.person(world.owner), agent_id=view.call.principal_id, reason="a test", now=utc_now()
+    )
+
+
+def give_the_agent_to_somebody_who_may_less(world: World, view: CallView) -> None:
+    agents.change(
+        principal=world.person(world.owner),
+        agent_id=view.call.principal_id,
+        changes={"owner": world.auditor.pk},
+        now=utc_now(),
+    )
 
 
 def disable_the_owner(world: World, view: CallView) -> None:
-    User.objects.filter(pk=world.agent_owner.pk).update(is_active=False)
+    people.disable(
+        principal=world.person(world.owner),
+        user_id=world.agent_owner.pk,
+        reason="a test",
+        now=utc_now(),
+    )
 
 
 def take_the_owners_role(world: World, view: CallView) -> None:
-    Membership.objects.filter(user=world.agent_owner).delete()
+    for membership in Membership.objects.filter(user=world.agent_owner):
+        workspaces.remove(principal=world.person(world.owner), membership_id=membership.pk, now=utc_now())
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,7 @@ def take_the_owners_role(world: World, view: CallView) -> None:
         revoke_the_token,
         let_the_token_expire,
         suspend_the_agent,
+        give_the_agent_to_somebody_who_may_less,
         disable_the_owner,
         take_the_owners_role,
     ],
