@@ -107,7 +107,8 @@ def proved_attempt(*, browser: str, now: datetime) -> OidcAttempt | None:
 
 def sweep(now: datetime) -> int:
     """Delete what is over for good, and return how many rows that were."""
-    return OidcAttempt.objects.filter(expires_at__lte=now - KEPT_FOR).delete()[0]
+    over = OidcAttempt.objects.filter(expires_at__lte=now - KEPT_FOR)
+    return over.delete()[0] if over.exists() else 0
 
 
 def _move(attempt_id: str, source: OidcState, target: OidcState, **changes: Any) -> None:

@@ -35,4 +35,5 @@ def first_sighting(*, network: str, now: datetime) -> str | None:
 
 def sweep(now: datetime) -> int:
     """Delete what no limit looks at any more, and return how many rows that were."""
-    return SpoofSighting.objects.filter(minute__lte=now - KEPT_FOR).delete()[0]
+    over = SpoofSighting.objects.filter(minute__lte=now - KEPT_FOR)
+    return over.delete()[0] if over.exists() else 0

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from palyra_site.home import KEY_BYTES, instance_digest, sealing_key
+from palyra_site.home import KEY_BYTES, instance_digest, sealing_key, secret_text
 
 
 @pytest.fixture
@@ -83,3 +83,35 @@ def test_the_name_of_an_instance_follows_its_home() -> None:
     assert here == instance_digest(Path("/srv/palyra"))
     assert here != there
     assert len(here) == 12
+
+
+def a_secret(path: Path, content: bytes, mode: int = 0o600) -> str:
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.mark.parametrize("content", [b"a client secret", b"a client secret\n", b"a client secret\r\n"])
+def test_a_secret_is_the_one_line_of_its_file(tmp_path: Path, content: bytes) -> None:
+    assert secret_text(a_secret(tmp_path / "secret", content)) == "a client secret"
+
+
+def test_no_file_is_no_secret() -> None:
+    assert secret_text("") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"nul\0", b"\xff\xfe\x00"])
+def test_a_secret_file_with_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ImproperlyConfigured, match="one line of text"):
+        secret_text(a_secret(tmp_path / "secret", content))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_secret_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(ImproperlyConfigured, match="0600"):
+        secret_text(a_secret(tmp_path / "secret", b"x", mode))
+
+
+def test_a_secret_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="missing"):
+        secret_text(str(tmp_path / "secret"))
