@@ -131,20 +131,25 @@ def redis_on(port: int, base: Path) -> Iterator[None]:
 
 
 @pytest.mark.redis
-def test_calls_wait_for_a_broker_that_went_away(base: Path) -> None:
+def test_a_redis_that_went_away_lets_nobody_in_and_loses_no_call(base: Path) -> None:
+    """It counts requests as well as carrying wake-ups, so nobody is admitted until it is back."""
     port = free_port()
     with redis_on(port, base), founded(redis_url=f"redis://127.0.0.1:{port}/0") as host:
         product = host.installation
         agent = product.as_agent()
-        with product.web(), product.worker(), product.sweeper():
-            assert agent.propose("echo", {"text": "before"}, wait=30)["state"] == "succeeded"
+        with product.web():
+            with product.worker():
+                assert agent.propose("echo", {"text": "before"}, wait=30)["state"] == "succeeded"
+            call = agent.propose("echo", {"text": "without a worker"})
+            assert call["state"] == "queued"
             with redis.Redis(port=port) as client:
                 client.shutdown(nosave=True)
-            call = agent.propose("echo", {"text": "meanwhile"})
-            assert call["state"] == "queued"
-            with redis_on(port, base):
+            refused = agent.post("/runs", {}, status=(503,))
+            assert refused["code"] == "rate_limiter_unavailable"
+            with redis_on(port, base), product.worker(), product.sweeper():
                 assert agent.await_state(call["id"])["state"] == "succeeded"
-            assert host.starts(call["id"]) == 1
+                assert agent.propose("echo", {"text": "after"}, wait=30)["state"] == "succeeded"
+        assert host.starts(call["id"]) == 1
 
 
 @pytest.mark.redis
