@@ -138,7 +138,11 @@ def end_sessions(
     how many ended, none is left when there were none. The next request of each is signed out.
     """
     rows = live_sessions(user, now).exclude(pk=keep or "")
-    return _end(rows, user=user, reason=reason, actor=actor, now=now, record=record)
+    ended = _end(rows, user=user, reason=reason, actor=actor, now=now, record=record)
+    # Those that are over by this host's clock may not be by another's.
+    over = ConsoleSession.objects.filter(user=user, ended_at__isnull=True).exclude(pk=keep or "")
+    over.update(ended_at=now, ended_reason=reason)
+    return ended
 
 
 def end_own_session(*, user: User, key_digest: str, actor: Actor, now: datetime, record: Record) -> None:
