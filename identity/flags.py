@@ -45,15 +45,19 @@ def setting_of(row: FeatureFlag) -> FlagSetting:
         return FlagSetting(enabled=False, stage=Stage.LAB, percent=0)
 
 
-def require_tokens_allowed(principal: Principal, kind: str) -> None:
-    """Raise RefusedError `feature_disabled` for a bearer token while `api_tokens` is off here.
+def tokens_are_on(principal: Principal, kind: str) -> bool:
+    """Tell whether bearer tokens of this kind count for this principal now (feature `api_tokens`).
 
-    A token of kind `adm` passes: it is how an installation is put right again.
+    Those of kind `adm` always do: they are how an installation is put right again.
     """
-    if kind == TokenKind.ADMIN:
-        return
     here, vouching = principal.workspace_id, principal.vouching
-    if not decide(principal.flags, TOKENS, workspace_id=here, standing=vouching).enabled:
+    verdict = decide(principal.flags, TOKENS, workspace_id=here, standing=vouching)
+    return kind == TokenKind.ADMIN or verdict.enabled
+
+
+def require_tokens_allowed(principal: Principal, kind: str) -> None:
+    """Raise RefusedError `feature_disabled` for a bearer token that does not count now."""
+    if not tokens_are_on(principal, kind):
         raise RefusedError("feature_disabled", f"The feature {TOKENS} is off here.")
 
 

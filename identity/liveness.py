@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from identity.flags import tokens_are_on
 from identity.models import Agent, ApiToken, User
 from identity.roles import Permission
 from identity.selectors import principal_of_agent, principal_of_service, principal_of_user
@@ -37,8 +38,9 @@ def principal_for_agent_live(
     """Return the agent if it still may act at `now`; None means `identity.principal_not_live`.
 
     Asks again for everything that can end between a proposal and its run: agent, owner and workspace
-    in use, the proposing token (when given) of this agent neither revoked nor expired, and `needs`
-    still among the permissions that are left. A rotated token goes on as its successor.
+    in use, the proposing token (when given) of this agent neither revoked nor expired, tokens not
+    switched off, and `needs` still among the permissions that are left. A rotated token goes on as its
+    successor.
     """
     agent = Agent.objects.select_related("owner", "workspace").filter(pk=agent_id).first()
     if agent is None:
@@ -51,7 +53,13 @@ def principal_for_agent_live(
     principal = principal_of_agent(
         agent=agent, token=token, client_ip="", request_id="", now=now, surface=Surface.WORKER
     )
-    return principal if principal.active and needs in principal.permissions else None
+    may = principal.active and needs in principal.permissions and _counts(token, principal)
+    return principal if may else None
+
+
+def _counts(token: ApiToken | None, principal: Principal) -> bool:
+    """What was proposed with a token does not run while tokens are switched off."""
+    return token is None or tokens_are_on(principal, token.kind)
 
 
 def _user_live(user_id: str, workspace_id: str, token_id: str | None, now: datetime) -> Principal | None:
@@ -63,7 +71,7 @@ def _user_live(user_id: str, workspace_id: str, token_id: str | None, now: datet
             return None
     if user is None:
         return None
-    return principal_of_user(
+    principal = principal_of_user(
         user=user,
         workspace_id=workspace_id,
         strength=AuthStrength.TOKEN,
@@ -74,6 +82,7 @@ def _user_live(user_id: str, workspace_id: str, token_id: str | None, now: datet
         surface=Surface.WORKER,
         token=token,
     )
+    return principal if _counts(token, principal) else None
 
 
 def _service_live(family: str, token_id: str | None, now: datetime) -> Principal | None:
@@ -82,4 +91,7 @@ def _service_live(family: str, token_id: str | None, now: datetime) -> Principal
         return None
     if not User.objects.filter(pk=token.principal_user_id, is_active=True).exists():
         return None
-    return principal_of_service(token=token, client_ip="", request_id="", now=now, surface=Surface.WORKER)
+    principal = principal_of_service(
+        token=token, client_ip="", request_id="", now=now, surface=Surface.WORKER
+    )
+    return principal if _counts(token, principal) else None

@@ -15,7 +15,8 @@ from governance.operations import agents, people, sweeping, workspaces
 from governance.runner import Worker, boot_id
 from governance.selectors import CallView
 from identity import revocation
-from identity.models import ApiToken, Membership
+from identity.models import ApiToken, FeatureFlag, Membership
+from identity.rollout import FlagWishes, change_flag
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
 from sandbox.models import Execution
@@ -26,6 +27,7 @@ from sandbox.types import Executor
 from tests.governance.pipeline.world import (
     ASKED,
     ECHO,
+    SHELL,
     SLEEP,
     World,
     again,
@@ -102,9 +104,27 @@ def take_the_owners_role(world: World, view: CallView) -> None:
         workspaces.remove(principal=world.person(world.owner), membership_id=membership.pk, now=utc_now())
 
 
+def switch_off(key: str) -> None:
+    wishes = FlagWishes(reason="asked for in a test", enabled=False, cascade=True)
+    row = FeatureFlag.objects.filter(pk=key).first()
+    seen = row.version if row else 0
+    with transaction.atomic():
+        change_flag(key=key, wishes=wishes, seen_version=seen, actor=SHELL, now=utc_now(), record=record)
+
+
+def begin_safe_mode(world: World, view: CallView) -> None:
+    switch_off("rbac")
+
+
+def switch_tokens_off(world: World, view: CallView) -> None:
+    switch_off("api_tokens")
+
+
 @pytest.mark.parametrize(
     "end",
     [
+        begin_safe_mode,
+        switch_tokens_off,
         revoke_the_token,
         let_the_token_expire,
         suspend_the_agent,
