@@ -10,6 +10,8 @@ import typer
 
 from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, UsageError
+from palyra_site.cli.options import Format
+from palyra_site.cli.output import flatten
 from palyra_site.cli.private import replacing
 from palyra_site.cli.session import Session
 
@@ -33,13 +35,22 @@ def tell_once(
         return _to_file(session, send, field, Path(out))
     answer = session.elevated(send)
     secret = _secret(answer.data, field)
-    if session.options.quiet:
-        session.output.raw(secret)
-    else:
-        session.output.one(answer.text, answer.data)
+    _write(session, answer, field, secret)
     if session.output.terminal:
         session.say(f"the {_words(field)} is shown this once; keep it now")
     return answer.data
+
+
+def _write(session: Session, answer: Answer, field: str, secret: str) -> None:
+    """In a table on a terminal the secret has a line of its own, so that no column folds it."""
+    output = session.output
+    if output.quiet:
+        output.raw(secret)
+    elif output.terminal and output.format is Format.TABLE and not output.columns:
+        output.one(answer.text, answer.data, [item for item in flatten(answer.data) if item[0] != field])
+        output.raw(secret)
+    else:
+        output.one(answer.text, answer.data)
 
 
 def _to_file(session: Session, send: Callable[[], Answer], field: str, path: Path) -> Mapping[str, Any]:

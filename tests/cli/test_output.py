@@ -117,6 +117,12 @@ def test_tables_never_cut_ids_and_fold_the_rest(monkeypatch: pytest.MonkeyPatch)
     assert drawn.count("word") == 30
 
 
+def test_a_column_of_ids_is_whole_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    drawn = draw(("owner", "note"), [(RUN, "word " * 30), ("", "")], encoding="utf-8", colors=False)
+    assert RUN in drawn
+
+
 def test_tables_without_utf8_are_ascii() -> None:
     assert draw(("id",), [("a",)], encoding="ascii", colors=False).isascii()
 

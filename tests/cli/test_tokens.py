@@ -105,8 +105,11 @@ def test_quiet_prints_the_secret_alone(minting: Shell) -> None:
     assert minting(*CREATE, "--yes", "-q").out == f"{SECRET}\n"
 
 
-def test_on_a_terminal_it_is_said_that_it_is_shown_once(minting: Shell) -> None:
+def test_on_a_terminal_it_is_said_that_it_is_shown_once(
+    minting: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     minting.terminal = True
+    monkeypatch.setenv("COLUMNS", "40")
     result = minting(*CREATE, "--yes", "--no-color")
     assert (SECRET in result.out, "shown this once" in result.err, SECRET in result.err) == (
         True,

@@ -14,7 +14,7 @@ from palyra_site.cli.session import current
 
 app = typer.Typer(help="Agents: programs that act for a person.", no_args_is_help=True)
 
-COLUMNS = ("id", "name", "state", "owner", "workspace_id", "purpose", "created_at")
+COLUMNS = ("id", "name", "state", "owner", "purpose", "created_at")
 EXAMPLE = "agt_01JD2Q8ZV0C3M4N5P6R7S8T9VW"
 AgentId = Annotated[str, typer.Argument(metavar="ID", help="agt_…")]
 
