@@ -26,6 +26,11 @@ def note_use(*, used: Authenticated, now: datetime) -> bool:
     return bool(rows.update(last_used_at=now, last_used_network=network_of(used.principal.client_ip)))
 
 
+def has_unflagged(texts: Sequence[str]) -> bool:
+    """Tell whether one of the texts is that of a token not yet flagged as exposed."""
+    return bool(texts) and any(token.exposed_at is None for token in genuine_tokens(texts))
+
+
 def note_exposure(
     *, texts: Sequence[str], place: str, client_ip: str, actor: Actor, now: datetime, record: Record
 ) -> int:

@@ -161,8 +161,11 @@ def note_use(*, used: Authenticated, now: datetime) -> None:
 
 @needs(None)
 def note_exposure(*, texts: Sequence[str], place: str, client_ip: str, now: datetime) -> None:
-    """Flag tokens whose text came in a `query` or a `body`, for their owners to see."""
-    if not texts:
+    """Flag tokens whose text came in a `query` or a `body`, for their owners to see.
+
+    Nothing is locked or written for texts that are no token's, whoever sends them.
+    """
+    if not token_use.has_unflagged(texts[:MOST_EXPOSED]):
         return
     with transaction.atomic(durable=True):
         token_use.note_exposure(
