@@ -31,6 +31,8 @@ def tell_once(
     With `out` the file is made before anything is sent, so that a full disk or a wrong path costs no
     secret, and standard output gets the rest of the answer.
     """
+    if out == "-":
+        raise UsageError("--out takes a file; without it the secret goes to standard output.")
     if out is not None:
         return _to_file(session, send, field, Path(out))
     answer = session.elevated(send)
@@ -79,10 +81,12 @@ def _secret(data: Mapping[str, Any], field: str) -> str:
     secret = data.get(field)
     if isinstance(secret, str) and secret:
         return secret
+    name = str(data.get("id"))
     raise CliError(
         "secret_withheld",
-        f"{data.get('id')} was made by an earlier try; its {_words(field)} was told then and never again.",
+        f"{name} was made by an earlier try; its {_words(field)} was told then and never again.",
         exit_code=Exit.CONFLICT,
+        hint=f"palyra tokens rotate {name}" if name.startswith("tok_") else None,
     )
 
 

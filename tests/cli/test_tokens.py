@@ -135,8 +135,9 @@ def test_a_file_gets_the_secret_and_standard_output_does_not(minting: Shell, tmp
 
 @pytest.mark.parametrize("place", ["missing/ci.token", "."])
 def test_a_file_that_cannot_be_written_costs_no_token(minting: Shell, tmp_path: Path, place: str) -> None:
-    result = minting(*CREATE, "--yes", "--out", str(tmp_path / place))
-    assert (result.code, result.requests) == (2, [])
+    for out in (str(tmp_path / place), "-"):
+        result = minting(*CREATE, "--yes", "--out", out)
+        assert (result.code, result.requests) == (2, [])
 
 
 def test_a_refused_token_leaves_the_file_as_it_was(shell: Shell, tmp_path: Path) -> None:
@@ -169,6 +170,7 @@ def test_a_repeated_answer_has_no_secret_and_says_so(shell: Shell, withheld: dic
     shell.replies = [answer(body, 201, Idempotency_Replayed="true")]
     result = shell(*CREATE, "--yes", "--idempotency-key", "k")
     assert (result.code, result.out, "error[secret_withheld]" in result.err) == (7, "", True)
+    assert f"hint: palyra tokens rotate {TOK}" in result.err
 
 
 def test_a_code_is_used_once_for_a_whole_command(minting: Shell) -> None:
