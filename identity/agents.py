@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from identity.authority import require_authority
-from identity.inserting import insert, invalid
+from identity.inserting import insert, invalid, update
 from identity.lifecycle import AGENT_ALLOWED, AgentState
 from identity.models import Agent, ApiToken, User, Workspace
 from identity.revocation import revoke_token
@@ -84,11 +84,10 @@ def change_agent(
     if "owner_id" in changed:
         _require_answerable(changed["owner_id"], agent.workspace_id, now)
         agent.authority_epoch += 1
-    _require_free_name(agent, changed.get("name"))
     for name, value in changed.items():
         setattr(agent, name, value)
     agent.version += 1
-    agent.save()
+    update(agent, _TAKEN)
     names = sorted(name.removesuffix("_id") for name in changed)
     record(event="agent.changed", actor=actor, subject=agent.pk, now=now, data={"changes": names})
     return agent
@@ -151,13 +150,6 @@ def _held(agent_id: str, actor: Actor, now: datetime) -> Agent:
 def _require_answerable(owner_id: str, workspace_id: str, now: datetime) -> None:
     if not permissions_of_user(user_id=owner_id, workspace_id=workspace_id, now=now):
         raise invalid("/owner", "no_role", "The owner has no live role in this workspace.")
-
-
-def _require_free_name(agent: Agent, name: str | None) -> None:
-    """Refuse a name that another agent has; the unique rule decides between two at once."""
-    others = Agent.objects.filter(workspace_id=agent.workspace_id, name=name).exclude(pk=agent.pk)
-    if name is not None and others.exclude(state=AgentState.ARCHIVED).exists():
-        raise ConflictError("conflict", _TAKEN)
 
 
 def _column(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Inserting a row that another may have taken, and the errors of one field."""
+"""Storing a row whose name another may have taken, and the errors of one field."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ def insert(row: Model, taken: str) -> None:
     try:
         with transaction.atomic():
             row.save(force_insert=True)
+    except IntegrityError:
+        raise ConflictError("conflict", taken) from None
+
+
+def update(row: Model, taken: str) -> None:
+    """Store a row that exists, or raise ConflictError as `insert`."""
+    try:
+        with transaction.atomic():
+            row.save(force_update=True)
     except IntegrityError:
         raise ConflictError("conflict", taken) from None
 

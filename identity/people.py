@@ -98,6 +98,7 @@ def disable_user(*, user_id: str, reason: str, actor: Actor, now: datetime, reco
     """
     for workspace_id in hold_every_workspace():
         require_owner_left(workspace_id, lambda one: one.user == user_id)
+    _hold_link(user_id)
     user = _held(user_id, actor, now)
     if actor.id == user.pk:
         raise RefusedError("role_required", "Nobody disables themselves.")
@@ -130,6 +131,7 @@ def reset_factor(
     hold_every_workspace()
     instance = workspace_by_slug(INSTANCE).pk
     require_owner_left(instance, lambda one: one.user == user_id)
+    _hold_link(user_id)
     user = _held(user_id, actor, now)
     if actor.id == user.pk:
         raise RefusedError("role_required", "Nobody resets their own authenticator.")
@@ -147,6 +149,11 @@ def reset_factor(
 def _has_a_door(user: User) -> bool:
     """Tell whether somebody logs in, or was once given a link to; the owner of a demo never was."""
     return user.can_log_in or SetupLink.objects.filter(user=user).exists()
+
+
+def _hold_link(user_id: str) -> None:
+    """Take a setup link before its person, as whoever redeems it does: in another order both would wait."""
+    list(SetupLink.objects.select_for_update().filter(user_id=user_id))
 
 
 def _held(user_id: str, actor: Actor, now: datetime) -> User:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from governance.api.strict import Body, Text, Whole
+from governance.api.strict import Body, Moment, Text, Whole
 from identity.invitations import LONGEST_DAYS
 from identity.roles import WorkspaceRole
 from identity.shares import ACCESSES, KINDS
@@ -52,7 +52,7 @@ class MembershipBody(Body):
     user = Text(required=False, max_length=ID)
     team = Text(required=False, max_length=ID)
     role = serializers.ChoiceField(choices=tuple(WorkspaceRole))
-    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    expires_at = Moment(required=False, allow_null=True)
 
 
 class InvitationBody(Body):

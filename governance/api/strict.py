@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from rest_framework.request import Request
 
 from kernel.errors import Detail, InvalidError, MalformedError
 
+_WITH_OFFSET = re.compile(r"T.*(?:Z|[+-][0-9]{2}:[0-9]{2})\Z")
 MAX_DETAILS = 20
 MAX_VALUES = 50
 LONGEST_VALUE = 255
@@ -44,6 +46,15 @@ class Flag(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+class Moment(serializers.DateTimeField):
+    """A moment as RFC 3339 with `Z` or an offset; a local time of nowhere is refused."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        if not isinstance(value, str) or not _WITH_OFFSET.search(value):
+            self.fail("invalid", format="YYYY-MM-DDThh:mm:ssZ")
+        return super().to_internal_value(value)
 
 
 def read_body(request: Request, kind: type[Body]) -> dict[str, Any]:

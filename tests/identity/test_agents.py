@@ -82,6 +82,7 @@ def test_a_name_is_unique_among_the_agents_in_use(cast: Cast) -> None:
     other = make_agent(cast.agent_owner, cast.default, "other")
     with pytest.raises(ConflictError):
         change(other, name="agent")
+    assert Agent.objects.get(pk=other.pk).name == "other"
     archive(cast.agent)
     change(other, name="agent")
     with pytest.raises(ConflictError):

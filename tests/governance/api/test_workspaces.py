@@ -112,6 +112,10 @@ def test_roles_are_given_and_taken_with_a_fresh_code(world: World, admin: Caller
         ({"user": 5}, "/user"),
         ({"expires_at": "soon"}, "/expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+        ({"expires_at": "2030-01-01T00:00:00"}, "/expires_at"),
+        ({"expires_at": "2030-01-01"}, "/expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-10:00"}, "/expires_at"),
+        ({"expires_at": 5}, "/expires_at"),
         ({"team": "tm_01JD0000000000000000000000"}, None),
     ],
 )
