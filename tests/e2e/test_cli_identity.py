@@ -29,19 +29,22 @@ class Person:
     def run(self, *arguments: str, exits: int = 0, typed: str = "", token: str = "") -> str:
         """Run one command and return its standard output; no secret may be in its errors."""
         places = {"HOME": str(self.home), "PALYRA_HOME": str(self.home / "no-server-here")}
-        done = subprocess.run(
-            self.product.command("-m", "palyra_site.cli", *arguments),
-            env=self.product.environment | places | ({"PALYRA_TOKEN": token} if token else {}),
-            cwd=ROOT,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == exits, (arguments, done.returncode, done.stdout, done.stderr)
-        assert "plr_" not in done.stderr
-        assert "\x1b" not in done.stdout + done.stderr
+        with (self.home / "stderr").open("w") as stderr:
+            done = subprocess.run(
+                self.product.command("-m", "palyra_site.cli", *arguments),
+                env=self.product.environment | places | ({"PALYRA_TOKEN": token} if token else {}),
+                cwd=ROOT,
+                input=typed,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        said = (self.home / "stderr").read_text()
+        assert done.returncode == exits, (arguments, done.returncode, done.stdout, said)
+        assert "plr_" not in said
+        assert "\x1b" not in done.stdout + said
         return done.stdout
 
     def get(self, *arguments: str) -> Values:
