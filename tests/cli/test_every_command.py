@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.cli.shell import Shell, answer, problem
 
+ROOT = Path(__file__).resolve().parents[2]
 ULID = "01JD2Q8ZV0C3M4N5P6R7S8T9VW"
 PREFIXES = ("agt", "usr", "wsp", "tm", "tok", "inv", "shr")
 AGT, USR, WSP, TM, TOK, INV, SHR = (f"{prefix}_{ULID}" for prefix in PREFIXES)
@@ -133,3 +137,26 @@ def test_nothing_from_a_server_reaches_a_terminal_raw(ready: Shell, command: Com
     result = ready(*command, *SURE)
     assert "\x1b" not in result.out + result.err
     assert "\u202e" not in result.out + result.err
+
+
+ELSEWHERE = {"POST /api/v1/tokens/leaked"}  # a report by whoever found a token: no credential, no command
+
+
+def test_every_route_of_the_identity_api_is_reached_by_a_command(ready: Shell) -> None:
+    document = yaml.load((ROOT / "docs" / "openapi.yaml").read_text(), Loader=yaml.CSafeLoader)
+    wanted = {
+        f"{method.upper()} {path}"
+        for path, verbs in document["paths"].items()
+        if path.split("/")[3] in {"tokens", "agents", "users", "workspaces", "invitations"}
+        for method in verbs
+    }
+    assert wanted - _reached(ready, wanted) == ELSEWHERE
+
+
+def _reached(shell: Shell, routes: set[str]) -> set[str]:
+    """Return the routes that the commands above ask for when everything is there."""
+    one = {"id": TOK, "token": "x", "setup_link": "x", "user": {"id": USR}, "role": "auditor"}
+    shell.replies = [answer({**one, "data": [one]})]
+    sent = {line.split("?")[0] for command in EVERY for line in shell(*command, *SURE).sent}
+    patterns = {route: re.compile(re.sub(r"{\w+}", "[^/]+", route)) for route in routes}
+    return {route for route, pattern in patterns.items() if any(map(pattern.fullmatch, sent))}
