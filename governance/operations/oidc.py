@@ -48,6 +48,7 @@ from kernel.record import Actor, system_actor
 log = logging.getLogger(__name__)
 FLAG = "oidc_login"
 TEAM_MODE = "team_mode"
+NOT_ADMITTED = "This person may not sign in here."
 WRONG_CODE = "The code is wrong or was used before."
 
 
@@ -134,11 +135,16 @@ def confirm(*, browser: str, code: str, origin: Browser, now: datetime) -> str:
     like any failed login: AuthenticationError, or RateLimitedError while a wait runs. The attempt stays
     open for another try until its ten minutes are over; ConflictError for a second login by it.
     """
-    attempt, user = _attempt(_required_client(), browser, now)
+    ours = _required_client()
+    attempt, user = _attempt(ours, browser, now)
     asked = _asks_for_code(attempt, user)
     if asked:
         signing_in.count_attempt(user=user, client_ip=origin.ip, now=now)
     with transaction.atomic(durable=True):
+        user = User.objects.select_for_update().get(pk=user.pk)
+        _require_admitted(user, ours, now)
+        if _asks_for_code(attempt, user) is not asked:
+            raise ConflictError("state_changed", "The authenticator was changed meanwhile. Try again.")
         factor = _typed_factor(user, code, now) if asked else _enrolled_factor(user)
         if factor is not None or not asked:
             oidc_attempts.finish_attempt(attempt_id=attempt.pk)
@@ -199,7 +205,7 @@ def _person(proved: ProvedIdentity, now: datetime) -> User:
             "oidc_not_linked", f"Nobody here has the account with the subject {proved.subject}."
         )
     if not _is_admitted(user, now):
-        raise OidcRefusedError(Reason.PERSON, "This person may not sign in here.")
+        raise OidcRefusedError(Reason.PERSON, NOT_ADMITTED)
     return user
 
 
@@ -229,9 +235,14 @@ def _attempt(ours: Client, browser: str, now: datetime) -> tuple[OidcAttempt, Us
     user = attempt.user if attempt else None
     if attempt is None or user is None:
         raise OidcRefusedError(Reason.STATE, oidc_attempts.NOT_YOURS)
-    if not is_of(user, ours) or not _is_admitted(user, now):
-        raise OidcRefusedError(Reason.PERSON, "This person may not sign in here.")
+    _require_admitted(user, ours, now)
     return attempt, user
+
+
+def _require_admitted(user: User, ours: Client, now: datetime) -> None:
+    """Asked under the person's lock, this holds until the session stands: what ends sessions waits for it."""
+    if not is_of(user, ours) or not _is_admitted(user, now):
+        raise OidcRefusedError(Reason.PERSON, NOT_ADMITTED)
 
 
 def _asks_for_code(attempt: OidcAttempt, user: User) -> bool:

@@ -19,6 +19,7 @@ from governance.operations import oidc
 from identity import login_attempts, rejections
 from identity.factors import issue_recovery_codes
 from identity.models import ConsoleSession, OidcAttempt, RejectionTally, TotpFactor, User
+from identity.selectors import has_factor
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
 from kernel.record import system_actor
@@ -465,6 +466,18 @@ def test_who_has_no_authenticator_gets_as_far_as_enrolling_one(offered: Idp, wor
     answer = browser.get("/admin/approvals/", follow=True)
     assert "authenticator" in text_of(answer)
     assert "/admin/approvals/" not in [step for step, _ in answer.redirect_chain]
+
+
+def test_an_authenticator_enrolled_at_the_last_moment_is_asked_for(
+    offered: Idp, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = Client()
+    come_back(browser, offered, "sub-approver")
+    answers = iter([False])
+    late = "governance.operations.oidc.has_factor"
+    monkeypatch.setattr(late, lambda user_id: next(answers, has_factor(user_id)))
+    refused(browser.post(CONFIRM), 409, "state_changed")
+    assert sessions_of(world.approver) == 0
 
 
 def test_while_the_feature_is_off_there_is_nothing_there(offered: Idp) -> None:
