@@ -16,6 +16,7 @@ from governance.admin.tokens import shown
 from governance.admin.verbs import Answered, do, form_of, notify, number, offer, text, verb
 from governance.idempotency import Ticket
 from governance.operations import tokens as operations
+from identity.inserting import invalid
 from identity.lifecycle import AgentState
 from identity.minting import MintedToken, TokenWishes
 from identity.models import Agent, ApiToken
@@ -57,7 +58,7 @@ def offered_scopes(visit: Visit, kind: TokenKind) -> tuple[ScopeGroup, ...]:
     return tuple(ScopeGroup(noun, tuple(scopes)) for noun, scopes in groups.items())
 
 
-@page(Permission.TOKENS_MINT)
+@page(Permission.TOKENS_READ)
 def mint(visit: Visit) -> HttpResponse:
     """Mint a token for an agent."""
     return _mint(visit, TokenKind.AGENT)
@@ -106,12 +107,19 @@ def _wishes(visit: Visit, kind: TokenKind) -> TokenWishes:
     return TokenWishes(
         label=text(visit, "label"),
         kind=kind,
-        agent_id=text(visit, "agent") if kind is TokenKind.AGENT else None,
+        agent_id=_agent(visit) if kind is TokenKind.AGENT else None,
         scopes=tuple(visit.request.POST.getlist("scopes")),
         expires_in_days=number(visit, "days", "/expires_in_days", DEFAULT_DAYS[kind]),
         rate_per_minute=number(visit, "rate", "/rate_per_minute", DEFAULT_RATE),
         allowed_networks=tuple(networks),
     )
+
+
+def _agent(visit: Visit) -> str:
+    chosen = text(visit, "agent")
+    if not chosen:
+        raise invalid("/agent", "required", "Choose an agent.")
+    return chosen
 
 
 def _form(visit: Visit, kind: TokenKind, answered: Answered | None) -> HttpResponse:

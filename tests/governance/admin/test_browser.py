@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from governance.models import ToolCall
 from governance.selectors import CallView, view_of
-from identity.models import Workspace
+from identity.models import ApiToken, Workspace
 from identity.roles import WorkspaceRole
 from tests.cast import PASSWORD, enrol, make_user
 from tests.governance.admin.world import World, code_now, count_words, make_world, propose, write_file
@@ -168,7 +168,12 @@ def test_every_page_fits_in_each_size_and_colour_without_a_complaint(console: Co
 
 def _pages(console: Console) -> dict[str, str]:
     waiting, refused = console.waiting.call, console.refused.call
-    lists = ("approvals", "calls", "runs", "tools", "policy", "journal", "agents", "executions")
+    world = console.world
+    token = ApiToken.objects.filter(principal_agent=world.agent).values_list("pk", flat=True)[0]
+    lists = (
+        "approvals", "calls", "runs", "tools", "policy", "journal", "agents", "executions", "users",
+        "workspaces", "tokens", "my-tokens",
+    )  # fmt: skip
     return {
         "home": "/admin/",
         **{name: f"/admin/{name}/" for name in lists},
@@ -176,6 +181,16 @@ def _pages(console: Console) -> dict[str, str]:
         "call-waiting": f"/admin/calls/{waiting.pk}/",
         "call-denied": f"/admin/calls/{refused.pk}/",
         "run": f"/admin/runs/{refused.run_id}/",
+        "user": f"/admin/users/{world.keeper.pk}/",
+        "user-new": "/admin/users/new/",
+        "agent": f"/admin/agents/{world.agent.pk}/",
+        "agent-new": "/admin/agents/new/",
+        "workspace": f"/admin/workspaces/{world.workspace.pk}/",
+        "workspace-new": "/admin/workspaces/new/",
+        "permissions": f"/admin/workspaces/{world.workspace.pk}/permissions/?principal={world.agent.pk}",
+        "token": f"/admin/tokens/{token}/",
+        "token-new": "/admin/tokens/new/",
+        "my-token-new": "/admin/my-tokens/new/",
     }
 
 

@@ -86,13 +86,22 @@ def make_world() -> World:
     )
 
 
-def sign_in(person: User, *, code_age: timedelta | None = timedelta(hours=1), **options: Any) -> Client:
-    """Return a client whose session has passed both factors; `code_age` says how long ago."""
+def sign_in(
+    person: User,
+    *,
+    code_age: timedelta | None = timedelta(hours=1),
+    verified: bool = True,
+    **options: Any,
+) -> Client:
+    """Return a client whose session has passed both factors; `code_age` says how long ago.
+
+    Unverified, it has passed the password alone.
+    """
     client, now = Client(**options), utc_now()
     key = sessions.open_for(
         user=person,
-        factor=TotpFactor.objects.get(user=person),
-        code_entered=code_age is not None,
+        factor=TotpFactor.objects.get(user=person) if verified else None,
+        code_entered=verified and code_age is not None,
         browser=Browser(ip="127.0.0.1", user_agent="Test"),
         now=now,
     )
