@@ -22,6 +22,8 @@ SHAREABLE = AGENT_PERMISSIBLE | {permission for permission in Permission if perm
 
 _PEOPLE = frozenset({PrincipalKind.USER})
 _RANKED = tuple(WorkspaceRole)
+_HELD_LOCALLY = {role: permissions_of(frozenset({role}), in_instance=False) for role in WorkspaceRole}
+_HELD_WIDELY = {role: permissions_of(frozenset({role}), in_instance=True) for role in WorkspaceRole}
 
 
 def authorize(
@@ -111,10 +113,9 @@ def _role_for(
     local = safe_roles(flags, principal.roles) if at_home else frozenset[WorkspaceRole]()
     wide = safe_roles(flags, _instance_roles(principal))
     for role in _RANKED:
-        one = frozenset({role})
-        if permission in permissions_of(one & local, in_instance=False):
+        if role in local and permission in _HELD_LOCALLY[role]:
             return role
-        if permission in permissions_of(one & wide, in_instance=True):
+        if role in wide and permission in _HELD_WIDELY[role]:
             return role
     return None
 
@@ -122,4 +123,6 @@ def _role_for(
 def _in_scope(principal: Principal, permission: Permission, flags: Registry) -> bool:
     if principal.kind in _PEOPLE:
         return permission in principal.permissions
-    return permission in safe_permissions(flags, principal.permissions & AGENT_PERMISSIBLE)
+    if permission not in principal.permissions or permission not in AGENT_PERMISSIBLE:
+        return False
+    return permission in safe_permissions(flags, frozenset({permission}))

@@ -27,53 +27,64 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 WINDOW = f"""
 local span = {SPAN}
 
-local function standing(key)
-  local flat, newest = redis.call('HGETALL', key), math.floor(now / 1000)
-  local present = newest
-  for i = 1, #flat, 2 do newest = math.max(newest, tonumber(flat[i])) end
-  local kept, stale, total = {{}}, {{}}, 0
-  for i = 1, #flat, 2 do
-    local at, count = tonumber(flat[i]), tonumber(flat[i + 1])
-    if at >= newest - span then
-      kept[#kept + 1] = {{at, count}}
-      total = total + count
-    else
-      stale[#stale + 1] = flat[i]
-    end
-  end
-  if newest - present > span then
-    redis.call('DEL', key)
-    if total > 0 then redis.call('HSET', key, present, total) end
-    redis.call('EXPIRE', key, 2 * span + 2)
-    return {{{{present, total}}}}, total, present
-  end
-  if #stale > 0 then redis.call('HDEL', key, unpack(stale)) end
-  return kept, total, newest
+local function count_of(key, second)
+  return tonumber(redis.call('HGET', key, second) or 0)
 end
 
-local function wait_for(kept, leaving)
+-- Returns what still counts, the oldest second of it, and the second to count in.
+local function standing(key)
+  local present = math.floor(now / 1000)
+  local stored = redis.call('HMGET', key, 'total', 'newest', 'oldest')
+  if not stored[1] then return 0, present, present end
+  local total, newest, oldest = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3])
+  local second = math.max(present, newest)
+  if newest - present > span then
+    redis.call('DEL', key)
+    redis.call('HSET', key, present, total, 'total', total, 'newest', present, 'oldest', present)
+    redis.call('EXPIRE', key, 2 * span + 2)
+    return total, present, present
+  end
+  if second - newest > span then
+    redis.call('DEL', key)
+    return 0, second, second
+  end
+  if oldest < second - span then
+    repeat
+      total = total - count_of(key, oldest)
+      redis.call('HDEL', key, oldest)
+      oldest = oldest + 1
+    until total == 0 or (oldest >= second - span and count_of(key, oldest) > 0)
+    redis.call('HSET', key, 'total', total, 'oldest', oldest)
+  end
+  return total, oldest, second
+end
+
+local function wait_for(key, leaving, oldest, second)
   if leaving <= 0 then return 0 end
-  for _, bucket in ipairs(kept) do
-    leaving = leaving - bucket[2]
-    if leaving <= 0 then return math.max(0, (bucket[1] + span + 1) * 1000 - now) end
+  for at = oldest, second do
+    leaving = leaving - count_of(key, at)
+    if leaving <= 0 then return math.max(0, (at + span + 1) * 1000 - now) end
   end
   return 0
 end
 
 local function admit(key, limit)
-  local kept, total, second = standing(key)
+  local total, oldest, second = standing(key)
   local admitted = total < limit
   if admitted then
-    redis.call('HINCRBY', key, second, 1)
-    redis.call('EXPIRE', key, 2 * span + 2)
-    kept[#kept + 1] = {{second, 1}}
+    if total == 0 then oldest = second end
     total = total + 1
+    local first = redis.call('HINCRBY', key, second, 1) == 1
+    redis.call('HSET', key, 'total', total, 'newest', second, 'oldest', oldest)
+    if first then redis.call('EXPIRE', key, 2 * span + 2) end
   end
-  table.sort(kept, function(a, b) return a[1] < b[1] end)
-  local left = math.max(0, limit - total)
-  return {{admitted and 1 or 0, left, wait_for(kept, 1), wait_for(kept, total - limit + 1)}}
+  local reset = total > 0 and math.max(0, (oldest + span + 1) * 1000 - now) or 0
+  local retry = wait_for(key, total - limit + 1, oldest, second)
+  return {{admitted and 1 or 0, math.max(0, limit - total), reset, retry}}
 end
 """
+"""The counts of `sliding_window`, and beside them their sum and ends, so that a request costs the same
+however many seconds count."""
 
 ADMIT = f"""{WINDOW}
 return admit(KEYS[1], tonumber(ARGV[1]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cache
 
 
 class WorkspaceRole(StrEnum):
@@ -203,6 +204,7 @@ AGENT_PERMISSIBLE: frozenset[Permission] = frozenset(
 )  # fmt: skip
 
 
+@cache
 def permissions_of(roles: frozenset[WorkspaceRole], *, in_instance: bool) -> frozenset[Permission]:
     """Return what these roles hold; instance-wide permissions only for members of `instance`."""
     return frozenset(
