@@ -35,7 +35,9 @@ SIGN_IN = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""What differs on the pages between here and a provider: no script, and no address of ours goes there."""
+"""What differs on the pages between here and a provider: no script, and no address of ours goes there.
+
+A view of such a page may choose its own Referrer-Policy."""
 CONSOLE_PREFIX = "/admin"
 SIGN_IN_PREFIX = "/auth/"
 STATIC_PREFIX = "/static/"
@@ -52,8 +54,11 @@ class ConsoleHeadersMiddleware(MiddlewareMixin):
         console, sign_in = _below_console(request.path), request.path.startswith(SIGN_IN_PREFIX)
         if not console and not sign_in and not request.path.startswith(STATIC_PREFIX):
             return response
+        chosen = response.get("Referrer-Policy") if sign_in else None
         for name, value in (FIXED | (SIGN_IN if sign_in else {})).items():
             response[name] = value
+        if chosen:
+            response["Referrer-Policy"] = chosen
         if console or sign_in:
             response["Cache-Control"] = "no-store"
         return response

@@ -91,13 +91,13 @@ def confirm(request: HttpRequest) -> HttpResponse:
     """Ask for the code that is still needed, and log the person in."""
     now, browser = utc_now(), request.COOKIES.get(cookie_name(), "")
     if request.method == "GET":
-        return _page(request, "confirm", {"waiting": oidc.waiting(browser=browser, now=now)})
+        return _form(request, {"waiting": oidc.waiting(browser=browser, now=now)})
     try:
         code = request.POST.get("code", "")[:LONGEST_CODE]
         key = oidc.confirm(browser=browser, code=code, origin=browser_of(request), now=now)
     except (AuthenticationError, RateLimitedError) as refusal:
         context = {"waiting": oidc.waiting(browser=browser, now=now), "wrong": refusal.detail}
-        return _page(request, "confirm", context, status=refusal.status)
+        return _form(request, context, status=refusal.status)
     enter(request, key)
     response = redirect("admin:index")
     response.delete_cookie(cookie_name(), path="/", samesite="Lax")
@@ -130,6 +130,13 @@ def _page(
     request: HttpRequest, name: str, context: Mapping[str, object], *, status: int = 200
 ) -> HttpResponse:
     return render(request, f"console/oidc_{name}.html", {"host": oidc_host(), **context}, status=status)
+
+
+def _form(request: HttpRequest, context: Mapping[str, object], *, status: int = 200) -> HttpResponse:
+    """Return the page whose form comes back here: without a referrer its Origin would be `null`."""
+    response = _page(request, "confirm", context, status=status)
+    response["Referrer-Policy"] = "same-origin"
+    return response
 
 
 def _client_ip(request: HttpRequest) -> str:

@@ -79,6 +79,7 @@ class Waiting:
     needs_code: bool
 
 
+@needs(None)
 def client() -> Client | None:
     """Return Palyra as the provider knows it, or None when the sign-in is switched off or not set up."""
     issuer, client_id = settings.PALYRA_OIDC_ISSUER, settings.PALYRA_OIDC_CLIENT_ID
@@ -120,6 +121,7 @@ def receive(*, callback: Callback, browser: str, client_ip: str, now: datetime) 
         raise
 
 
+@needs(None)
 def waiting(*, browser: str, now: datetime) -> Waiting:
     """Return who this browser may sign in as, or raise OidcRefusedError."""
     attempt, user = _attempt(_required_client(), browser, now)

@@ -153,6 +153,14 @@ def test_pages_on_the_way_run_nothing_and_tell_nobody_where_they_are(offered: Id
     assert "<script" not in answer.content.decode()
 
 
+def test_the_form_of_the_confirmation_tells_its_origin_to_us_alone(offered: Idp) -> None:
+    """A browser sends `Origin: null` from a page without a referrer, which no CSRF check lets pass."""
+    browser = Client()
+    come_back(browser, offered, "sub-approver")
+    answer = browser.get(CONFIRM)
+    assert (answer.status_code, answer["Referrer-Policy"]) == (200, "same-origin")
+
+
 def test_a_sign_in_begins_with_a_form_of_our_own(offered: Idp) -> None:
     assert Client().get(START).status_code == 405
     assert Client(enforce_csrf_checks=True).post(START).status_code == 403
