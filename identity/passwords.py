@@ -31,14 +31,19 @@ def set_password(user: User, password: str | None, now: datetime) -> None:
         user.can_log_in = False
         user.set_unusable_password()
         return
+    require_strong(user, password)
+    user.set_password(password)
+    user.password_changed_at = now
+
+
+def require_strong(user: User, password: str) -> None:
+    """Raise InvalidError at `/password` unless this person may choose this password."""
     if len(password) > LONGEST_PASSWORD or "\0" in password:
         raise invalid("/password", "max_length", f"At most {LONGEST_PASSWORD} characters, none of them NUL.")
     try:
         validate_password(password, user)
     except ValidationError as error:
         raise invalid("/password", "weak", " ".join(error.messages)) from None
-    user.set_password(password)
-    user.password_changed_at = now
 
 
 def issue_setup_link(*, user: User, actor: Actor, now: datetime, record: Record) -> str:

@@ -12,7 +12,7 @@ from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.operations.signing_in import WRONG_CODE, accepted_factor
 from identity.models import User
-from identity.passwords import replace_password
+from identity.passwords import replace_password, require_strong
 from identity.revocation import revoke_token
 from identity.roles import Permission
 from identity.selectors import has_factor
@@ -65,6 +65,7 @@ def clear_bootstrap(
     _require_may_clear(principal, owner, now)
     if bootstrapped.seed_in_force() or not has_factor(owner.pk):
         raise ConflictError("own_authenticator_required", "Enrol an authenticator of your own first.")
+    require_strong(owner, new_password)  # before the code is used up
     if accepted_factor(user=owner, code=code, client_ip=principal.client_ip, now=now) is None:
         raise AuthenticationError("step_up_required", WRONG_CODE)
     with transaction.atomic(durable=True):
