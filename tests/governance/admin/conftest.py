@@ -8,9 +8,12 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 from django.test import override_settings
+from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
-from tests.governance.admin.signing_in import Idp
+from governance.operations import oidc
+from kernel.clock import utc_now
+from tests.governance.admin.signing_in import Idp, switch
 from tests.governance.admin.world import World, make_world
 from tests.support_fixtures import ROOT, is_answering
 from tests.support_servers import free_port, running
@@ -51,3 +54,14 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
     there = f"{url}/.well-known/openid-configuration"
     with running(command, log=log, ready=lambda: is_answering(there), cwd=ROOT):
         yield Idp(url)
+
+
+@pytest.fixture
+def offered(world: World, idp: Idp, settings: Settings) -> Idp:
+    """The provider set up, the feature on, and the approver's account there linked."""
+    settings.PALYRA_OIDC_ISSUER, settings.PALYRA_OIDC_CLIENT_ID = idp.url, "palyra-test"
+    settings.PALYRA_OIDC_CLIENT_SECRET = "a secret of the client"
+    switch("oidc_login", enabled=True)
+    oidc.link(username="approver", subject="sub-approver", now=utc_now())
+    idp.knows("sub-approver", name="Ana")
+    return idp

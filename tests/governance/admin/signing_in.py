@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from django.test import Client
 
+from governance.journal.models import JournalEvent
 from governance.operations import flags
-from identity.models import FeatureFlag, User
+from identity.models import ConsoleSession, FeatureFlag, RejectionTally, User
 from identity.rollout import FlagWishes
 from identity.selectors import workspace_by_slug
 from kernel.clock import utc_now
@@ -88,3 +89,24 @@ def come_back(browser: Client, idp: Idp, subject: str) -> Any:
 def text_of(answer: Any) -> str:
     """Return what a person reads on a page."""
     return html.unescape(re.sub(r"<[^>]+>", " ", answer.content.decode()))
+
+
+def last_event(name: str) -> JournalEvent:
+    return JournalEvent.objects.filter(type=name).latest("pk")
+
+
+def sessions_of(user: User) -> int:
+    return ConsoleSession.objects.filter(user=user, ended_at__isnull=True).count()
+
+
+def reasons() -> set[str]:
+    return set(RejectionTally.objects.filter(kind="login").values_list("reason", flat=True))
+
+
+def refused(answer: Any, status: int, code: str) -> str:
+    """Require a calm page of this status; return what it says."""
+    assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8")
+    text = text_of(answer)
+    assert f"Reason {code}" in " ".join(text.split())
+    assert "nobody was signed in" in text
+    return text
