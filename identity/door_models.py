@@ -18,7 +18,7 @@ class OidcAttempt(models.Model):
     state = models.CharField(max_length=12, choices=[(one, one) for one in OidcState])
     state_digest = models.BinaryField(max_length=32, unique=True)
     browser_digest = models.BinaryField(max_length=32, unique=True)
-    secrets_sealed = models.BinaryField(max_length=512)
+    secrets_sealed = models.BinaryField(max_length=512, null=True)
     provider = models.JSONField()
     network = models.CharField(max_length=50)
     user = models.ForeignKey("identity.User", models.CASCADE, null=True, related_name="+")

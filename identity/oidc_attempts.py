@@ -79,8 +79,8 @@ def take_attempt(*, state: str, browser: str, now: datetime) -> Taken:
         raise OidcRefusedError(Reason.STATE, NOT_YOURS)
     if row.state != OidcState.PENDING:
         raise ConflictError("conflict", "This sign-in was used already. Start a new one.")
-    private = json.loads(open_field("OidcAttempt", row.pk, "secrets", bytes(row.secrets_sealed)))
-    _move(row.pk, OidcState.PENDING, OidcState.EXCHANGING, secrets_sealed=b"")
+    private = json.loads(open_field("OidcAttempt", row.pk, "secrets", bytes(row.secrets_sealed or b"")))
+    _move(row.pk, OidcState.PENDING, OidcState.EXCHANGING, secrets_sealed=None)
     return Taken(row.pk, Provider(**row.provider), private["nonce"], private["verifier"])
 
 
