@@ -13,6 +13,7 @@ from governance.api.misplaced import misplaced_tokens
 from governance.operations import tokens
 from identity import authentication
 from identity.authentication import Authenticated, RejectedCredentialError, Rejection, authenticate
+from identity.flags import require_tokens_allowed
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError
@@ -61,7 +62,9 @@ def require_live(request: Request) -> None:
 
 def caller_now(request: Request) -> Principal:
     """Return who sent a long request with what they hold by now; the one refusal if they are gone."""
-    return authentication.authenticate_again(credential(request), now=utc_now()).principal
+    again = authentication.authenticate_again(credential(request), now=utc_now())
+    require_tokens_allowed(again.principal, again.kind)
+    return again.principal
 
 
 def client_ip_of(request: Request) -> str:

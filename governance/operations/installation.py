@@ -59,10 +59,10 @@ def clear_bootstrap(
     `step_up_required` for a wrong code, InvalidError at `/password` for a weak or unchanged one.
     """
     owner = bootstrapped.owner()
+    _require_may_clear(principal, owner, now)
     if owner is None or not bootstrapped.is_left():
         idempotency.store(ticket, status=204, body={}, object_id=principal.id)
         return None
-    _require_may_clear(principal, owner, now)
     if bootstrapped.seed_in_force() or not has_factor(owner.pk):
         raise ConflictError("own_authenticator_required", "Enrol an authenticator of your own first.")
     require_strong(owner, new_password)  # before the code is used up
@@ -76,9 +76,9 @@ def clear_bootstrap(
     return cleared
 
 
-def _require_may_clear(principal: Principal, owner: User, now: datetime) -> None:
+def _require_may_clear(principal: Principal, owner: User | None, now: datetime) -> None:
     """The owner's code is the fresh proof, so of the owner no other one is asked."""
-    if principal.id != owner.pk:
+    if owner is None or principal.id != owner.pk:
         require_permission(principal, Permission.TRUST_OPERATE, principal.workspace_id, now)
     elif Permission.TRUST_OPERATE not in principal.permissions:
         raise RefusedError("insufficient_scope", "This credential does not hold trust.operate.")

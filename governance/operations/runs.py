@@ -160,6 +160,7 @@ def attestation_envelope(view: CallView) -> dict[str, Any]:
     return envelope
 
 
+@needs(None)
 def is_traceparent(text: str) -> bool:
     """Tell whether this is a W3C Trace Context header; anything else is ignored, not refused."""
     return _TRACEPARENT.fullmatch(text) is not None

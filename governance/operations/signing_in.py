@@ -94,6 +94,7 @@ def step_up_session(*, principal: Principal, code: str, now: datetime) -> Steppe
         return SteppedUp(now, sessions.elevate_session(principal=principal, now=now))
 
 
+@needs(None)
 def accepted_factor(*, user: User, code: str, client_ip: str, now: datetime) -> TotpFactor | None:
     """Return the authenticator that accepted this code, or None for a wrong one and during a wait.
 
@@ -110,6 +111,7 @@ def accepted_factor(*, user: User, code: str, client_ip: str, now: datetime) -> 
     return factor
 
 
+@needs(None)
 def count_attempt(*, user: User, client_ip: str, now: datetime) -> None:
     """Count one try of somebody who is in already, before what they typed is looked at.
 
@@ -121,6 +123,7 @@ def count_attempt(*, user: User, client_ip: str, now: datetime) -> None:
         raise _too_many(wait)
 
 
+@needs(None)
 def take_back_attempt(*, user: User, client_ip: str, now: datetime) -> None:
     """Let a counted try be a success."""
     account, network = login_attempts.account_key(user.username), network_of(client_ip)

@@ -1,0 +1,124 @@
+"""Who has no place here sees nothing: no member of any list, no object behind any address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from django.db import transaction
+
+from identity.models import Membership, Workspace
+from identity.roles import INSTANCE_ONLY, WorkspaceRole
+from kernel.clock import utc_now
+from tests.governance.api.routes import PRIVATE_ROUTES, Route
+from tests.governance.api.stepping import fresh, switch_on
+from tests.governance.api.test_matrix import hold_every_scope, row_of
+from tests.governance.api.world import Answer, Caller, World, add_person, owner_principal
+
+OWN = frozenset({"/api/v1/whoami", "/api/v1/tokens", "/api/v1/access/flags/{key}", "/api/v1/access/flags"})
+"""What tells an outsider about themselves and their own workspace."""
+READS = tuple(route for route in PRIVATE_ROUTES if route.method == "GET")
+WRITES = tuple(route for route in PRIVATE_ROUTES if route.method != "GET")
+OF_THEIR_OWN = frozenset({"POST /api/v1/runs", "POST /api/v1/agents", "POST /api/v1/workspaces"})
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """One existing object for every id of a path, all of the world's own workspace."""
+
+    ids: dict[str, str]
+
+    def send(self, caller: Caller, route: Route) -> Answer:
+        data = None if route.method in ("GET", "DELETE") else b"{}"
+        return caller.send(route.method, route.template.format(**self.ids), data)
+
+
+@pytest.fixture
+def objects(world: World) -> Objects:
+    switch_on("team_mode")
+    call = world.ask()
+    membership = Membership.objects.get(user_id=world.approver.id)
+    return Objects(
+        {
+            "run_id": call["run_id"],
+            "call_id": call["id"],
+            "approval_id": call["approval"]["id"],
+            "token_id": row_of(world.agent).pk,
+            "user_id": world.approver.id,
+            "agent_id": world.agent.id,
+            "workspace_id": world.workspace.pk,
+            "membership_id": membership.pk,
+            "invitation_id": "inv_01JD0000000000000000000000",
+            "share_id": "shr_01JD0000000000000000000000",
+            "team_id": "tm_01JD0000000000000000000000",
+            "name": "echo",
+            "key": "compat_api",
+        }
+    )
+
+
+@pytest.fixture
+def outsider(world: World) -> Caller:
+    """The owner of another workspace, with every scope and a fresh code."""
+    now = utc_now()
+    with transaction.atomic():
+        elsewhere = Workspace.objects.create(
+            id="wsp_01JD0000000000000000000000", slug="elsewhere", name="Elsewhere", created_at=now
+        )
+        caller = add_person("outsider", elsewhere, owner_principal(world, now), WorkspaceRole.OWNER, now=now)
+    return hold_every_scope(fresh(caller))
+
+
+def mentions(answer: Answer, world: World, objects: Objects) -> list[str]:
+    """Return which ids of the world an answer shows."""
+    people = (world.owner, world.agent, world.agent_owner, world.approver, world.auditor)
+    known = {one.id for one in people} | {objects.ids[name] for name in ("run_id", "call_id", "token_id")}
+    return sorted(one for one in known if one in answer.content.decode())
+
+
+def test_a_stranger_reads_nothing_anywhere(world: World, objects: Objects) -> None:
+    stranger = hold_every_scope(fresh(world.stranger))
+    for route in READS:
+        answer = objects.send(stranger, route)
+        if answer.status_code == 200:
+            assert route.template in OWN, str(route)
+            assert mentions(answer, world, objects) == [], str(route)
+        else:
+            assert answer.status_code in (403, 404), (str(route), answer.content)
+
+
+def test_a_stranger_writes_nothing_anywhere(world: World, objects: Objects) -> None:
+    stranger = hold_every_scope(fresh(world.stranger))
+    for route in WRITES:
+        answer = objects.send(stranger, route)
+        assert answer.status_code in (400, 401, 403, 404, 422, 428), (str(route), answer.content)
+
+
+def test_an_owner_of_another_workspace_reads_only_what_is_theirs(
+    world: World, objects: Objects, outsider: Caller
+) -> None:
+    for route in READS:
+        answer = objects.send(outsider, route)
+        if route.permission in INSTANCE_ONLY:
+            assert answer.status_code == 403, str(route)
+        elif "{" in route.template and route.template not in OWN and "{name}" not in route.template:
+            assert answer.status_code == 404, (str(route), answer.content)
+        else:
+            assert answer.status_code == 200, (str(route), answer.content)
+            assert mentions(answer, world, objects) == [], str(route)
+
+
+def test_an_owner_of_another_workspace_changes_nothing_here(
+    world: World, objects: Objects, outsider: Caller
+) -> None:
+    for route in WRITES:
+        answer = objects.send(outsider, route)
+        inside = f"{route.method} {route.template}" in OF_THEIR_OWN
+        assert inside or answer.status_code in (400, 403, 404, 422, 428), (str(route), answer.content)
+
+
+def test_the_objects_of_these_tests_are_there(world: World, objects: Objects) -> None:
+    owner = hold_every_scope(fresh(world.owner))
+    for route in READS:
+        absent = route.template.endswith("/attestation")  # the call still waits
+        assert absent or objects.send(owner, route).status_code == 200, str(route)
