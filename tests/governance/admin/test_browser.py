@@ -199,7 +199,7 @@ def _look_at(console: Console, name: str, path: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     for scheme in SCHEMES:
         for width, height in SIZES:
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # a literal in a tuple
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # a literal in a tuple
             page.set_viewport_size({"width": width, "height": height})
             answer = page.goto(f"{console.url}{path}")
             assert answer is not None
