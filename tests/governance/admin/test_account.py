@@ -7,12 +7,12 @@ import re
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpResponse
 from django.test import Client
 from django_otp.oath import TOTP
 
@@ -66,13 +66,14 @@ def code_of(seed: bytes) -> str:
     return f"{clock.token():06d}"
 
 
-def enrol(client: Client, new_code: str, **more: str) -> HttpResponse:
+def enrol(client: Client, new_code: str, **more: str) -> Any:
     offer = client.offer  # type: ignore[attr-defined]  # put there by seed_on
     return post(client, ENROL, offer=offer, new_code=new_code, **more)
 
 
-def codes_in(answer: HttpResponse) -> list[str]:
-    return re.findall(r"<li><code>([A-Z2-7]{5}-[A-Z2-7]{5})</code></li>", answer.content.decode())
+def codes_in(answer: Any) -> list[str]:
+    html: str = answer.content.decode()
+    return re.findall(r"<li><code>([A-Z2-7]{5}-[A-Z2-7]{5})</code></li>", html)
 
 
 def lands(client: Client, path: str = "/admin/") -> str:
@@ -85,7 +86,7 @@ def is_in(client: Client) -> bool:
     return lands(client) == "/admin/"
 
 
-def change(client: Client, current: str = PASSWORD, new: str = NEW, again: str | None = None) -> HttpResponse:
+def change(client: Client, current: str = PASSWORD, new: str = NEW, again: str | None = None) -> Any:
     return post(client, CHANGE, current=current, password=new, again=new if again is None else again)
 
 

@@ -17,7 +17,6 @@ import pytest
 import time_machine
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.http import HttpResponse
 from django.test import Client
 from django_otp.oath import TOTP
 
@@ -193,7 +192,7 @@ def _enrol(client: Client) -> bytes:
     return seed
 
 
-def _clear(client: Client, code: str, *, password: str = NEW, again: str | None = None) -> HttpResponse:
+def _clear(client: Client, code: str, *, password: str = NEW, again: str | None = None) -> Any:
     values = {"password": password, "again": password if again is None else again, "code": code}
     return post(client, "/admin/account/bootstrap/", **values)
 
