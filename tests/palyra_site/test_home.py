@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from palyra_site.home import KEY_BYTES, instance_digest, sealing_key, secret_text
+from palyra_site.home import KEY_BYTES, instance_digest, older_key, sealing_key, secret_text
 
 
 @pytest.fixture
@@ -115,3 +115,26 @@ def test_a_secret_file_that_others_may_read_is_refused(tmp_path: Path, mode: int
 def test_a_secret_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImproperlyConfigured, match="missing"):
         secret_text(str(tmp_path / "secret"))
+
+
+def test_an_older_key_is_read_and_never_made(key_file: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="older key file"):
+        older_key(key_file)
+    assert not key_file.parent.exists()
+    made = sealing_key(key_file)
+    assert older_key(key_file) == made
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_an_older_key_that_others_may_read_is_refused(key_file: Path, mode: int) -> None:
+    sealing_key(key_file)
+    key_file.chmod(mode)
+    with pytest.raises(ImproperlyConfigured, match="0600"):
+        older_key(key_file)
+
+
+def test_an_older_key_that_is_too_short_is_refused(key_file: Path) -> None:
+    sealing_key(key_file)
+    key_file.write_bytes(b"x" * (KEY_BYTES - 1))
+    with pytest.raises(ImproperlyConfigured, match="shorter"):
+        older_key(key_file)
