@@ -79,6 +79,22 @@ def test_a_viewer_is_told_why_nothing_can_be_changed(world: World) -> None:
     assert JournalEvent.objects.filter(type="request.refused", subject="compat_api").count() == 1
 
 
+@pytest.mark.parametrize("name", ["admin", "operator", "approver", "auditor", "viewer"])
+@pytest.mark.parametrize("verb", ["switch", "audience"])
+def test_only_an_owner_of_the_instance_changes_anything(world: World, name: str, verb: str) -> None:
+    client = sign_in(world.people[name], code_age=FRESH)
+    values = {"to": "off", "stage": "lab", "percent": "1", "reason": REASON, "version": "1"}
+    path = f"/admin/flags/compat_api/{verb}/"
+    assert client.post(path, values | {"intent": "0" * 32}).status_code == 403
+    assert FeatureFlagChange.objects.filter(key="compat_api").count() == 1
+
+
+@pytest.mark.parametrize("path", ["", "mcp/"])
+def test_a_stranger_finds_the_door(world: World, path: str) -> None:
+    answer = sign_in(world.stranger).get(f"/admin/flags/{path}")
+    assert (answer.status_code, answer["Location"].partition("?")[0]) == (302, "/admin/login/")
+
+
 def test_a_switch_counts_once_and_says_so(world: World) -> None:
     form = page(world.owner, "compat_api")
     text = form.send("switch")
