@@ -13,6 +13,7 @@ from pytest_django.fixtures import Settings
 
 from governance.admin.headers import FIXED
 from governance.journal.reading import open_data
+from governance.operations import sweeping
 from identity.models import ConsoleSession, OidcAttempt
 from kernel.clock import utc_now
 from tests.governance.admin.signing_in import (
@@ -203,6 +204,14 @@ def test_ten_minutes_later_it_is_over(offered: Idp) -> None:
     with time_machine.travel(utc_now() + timedelta(minutes=10), tick=True):
         refused(browser.get(CONFIRM), 400, "oidc_failed")
         refused(browser.post(CONFIRM, {"code": code_now()}), 400, "oidc_failed")
+
+
+def test_what_is_over_is_swept(offered: Idp) -> None:
+    leave(Client())
+    now = utc_now()
+    assert sweeping.sweep(now + timedelta(minutes=60))["sign_ins_forgotten"] == 0
+    assert sweeping.sweep(now + timedelta(minutes=71))["sign_ins_forgotten"] == 1
+    assert OidcAttempt.objects.count() == 0
 
 
 def test_who_changes_their_mind_at_the_provider_is_told_so(offered: Idp) -> None:
