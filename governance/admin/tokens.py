@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,6 +25,8 @@ from identity.token_selectors import STATES, ends_at, require_token, token_state
 from identity.tokens import TokenKind
 
 SOON = timedelta(days=7)
+_LOOKUP = re.compile(r"(?:^|plr_[a-z]{3}_)([0-9A-Za-z]{12})(?=$|_)")
+"""The public part of a token's text, alone, in a prefix as listed, or in the whole text."""
 KINDS = {"agt": "agent", "usr": "personal", "svc": "service", "adm": "admin"}
 
 
@@ -93,7 +96,7 @@ def _filtered(visit: Visit, filters: dict[str, str]) -> QuerySet[ApiToken]:
         wanted = filters["text"]
         rows = rows.filter(
             Q(label__icontains=wanted)
-            | Q(lookup__startswith=wanted.rpartition("_")[2])
+            | Q(lookup__in=_LOOKUP.findall(wanted))
             | Q(principal_agent__name__icontains=wanted)
             | Q(principal_user__username__icontains=wanted)
         )
