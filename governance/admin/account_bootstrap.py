@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from governance import bootstrapped
 from governance.admin.access import Visit
-from governance.admin.account_password import MISTYPED
+from governance.admin.account_password import MISTYPED, typed_secrets
 from governance.admin.layout import show
 from governance.admin.once import Told, new_intent, once
 from governance.admin.pages import page
@@ -27,7 +27,8 @@ def clear(visit: Visit) -> HttpResponse:
     """Show what is left and what is still to do, or end it."""
     if visit.request.method != "POST":
         return _form(visit)
-    told = once(visit, route="account/bootstrap", fields={}, work=lambda ticket: _clear(visit, ticket))
+    typed = typed_secrets(visit, "password", "again")
+    told = once(visit, route="account/bootstrap", fields=typed, work=lambda ticket: _clear(visit, ticket))
     if not told.is_done:
         return _form(visit, told)
     messages.success(visit.request, told.sentence)

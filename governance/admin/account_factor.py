@@ -45,7 +45,8 @@ def authenticator(visit: Visit) -> HttpResponse:
         codes.extend(made.recovery_codes)
         return Told(ENROLLED)
 
-    told = do(visit, route="account/authenticator", subject=visit.user.pk, fields={}, work=enrol)
+    fields = {"offer": visit.request.POST.get("offer", ""), "new_code": _digits(visit)}
+    told = do(visit, route="account/authenticator", subject=visit.user.pk, fields=fields, work=enrol)
     if not told.is_done:
         return _form(visit, _same_offer(visit), told)
     if codes:

@@ -7,11 +7,12 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 
-from governance.admin.access import visit_of
 from governance.admin.entering import Stage, browser_of, enter, page_of, stage_of
 from governance.operations import passwords, sessions, signing_in
 from governance.operations.signing_in import LONGEST_NAME, Claim
 from identity.forms import LoginForm
+from identity.models import User
+from identity.session_store import SessionStore
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError, InvalidError, NotFoundError, RateLimitedError
 
@@ -66,9 +67,9 @@ def logout(request: HttpRequest) -> HttpResponse:
     """End this session and show the door."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    if stage_of(request) is not Stage.OUT:
-        visit = visit_of(request)
-        sessions.sign_out(principal=visit.principal, now=visit.now)
+    row = request.session.row if isinstance(request.session, SessionStore) else None
+    if row is not None and isinstance(request.user, User):
+        sessions.sign_out(user=request.user, key_digest=row.pk, now=utc_now())
     request.session.flush()
     return redirect("admin:login")
 

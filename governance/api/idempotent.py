@@ -32,8 +32,8 @@ def once(
 
     `work` passes the ticket to the pipeline, which stores the answer in its own transaction. A
     refusal is stored here; 401, 429 and 5xx are not, so that a repeat with a code, or later, may succeed.
-    The address is part of what a key stands for: one key never answers for two objects. Members named in
-    `secrets` are not: what is kept of a body is a plain digest, and a password must not be searched for in it.
+    The address is part of what a key stands for: one key never answers for two objects. Members named
+    in `secrets` are not: a body is kept as a plain digest, in which a password could be searched for.
     """
     principal = caller(request)
     key = request.headers.get("Idempotency-Key")

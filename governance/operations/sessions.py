@@ -39,17 +39,11 @@ def open_for(
 
 
 @needs(None)
-def sign_out(*, principal: Principal, now: datetime) -> None:
-    """End the session somebody came with; one that has ended already stays so."""
-    user = _person(principal)
+def sign_out(*, user: User, key_digest: str, now: datetime) -> None:
+    """End the session of a cookie that its person gives up; one that has ended already stays so."""
+    actor = Actor(kind="user", id=user.pk, auth="session", surface="console")
     with transaction.atomic(durable=True):
-        sessions.end_own_session(
-            user=user,
-            key_digest=sessions.own_digest(principal),
-            actor=principal.actor(),
-            now=now,
-            record=record,
-        )
+        sessions.end_own_session(user=user, key_digest=key_digest, actor=actor, now=now, record=record)
 
 
 @needs(None)
