@@ -56,9 +56,11 @@ def main() -> None:
 def _fill(client: redis.Redis, key: str) -> None:
     """Put one count into each of the seconds that count."""
     seconds, _ = client.time()
-    counts = {str(int(seconds) - back): 1 for back in range(61)}
-    ends = {"total": 61, "newest": int(seconds), "oldest": int(seconds) - 60}
-    client.hset(key, mapping=counts | {name: str(value) for name, value in ends.items()})
+    newest = int(seconds)
+    for second in range(newest - 60, newest + 1):
+        client.hset(key, str(second), "1")
+    for name, value in (("total", 61), ("newest", newest), ("oldest", newest - 60)):
+        client.hset(key, name, str(value))
 
 
 if __name__ == "__main__":

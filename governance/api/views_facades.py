@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from governance.api.authentication import caller
 from identity.access import decide
-from kernel.errors import AuthenticationError, NotFoundError, RefusedError
+from kernel.errors import AuthenticationError, NotFoundError, PalyraError, RefusedError
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -39,7 +39,13 @@ class Facade(APIView):
         return super().perform_content_negotiation(request, force=True)
 
     def handle_exception(self, exc: Exception) -> Response:
-        return super().handle_exception(NotFoundError() if isinstance(exc, AuthenticationError) else exc)
+        return super().handle_exception(NotFoundError() if _tells_of_a_credential(exc) else exc)
+
+
+def _tells_of_a_credential(exc: Exception) -> bool:
+    """Both refusals of a stranger: the first ones, and those of an address that failed too often."""
+    throttled = isinstance(exc, PalyraError) and exc.code == "authentication_throttled"
+    return throttled or isinstance(exc, AuthenticationError)
 
 
 class CompatFacade(Facade):

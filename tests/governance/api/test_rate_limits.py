@@ -155,6 +155,12 @@ def test_a_valid_token_passes_from_an_address_that_has_to_wait(world: World) -> 
     assert bad(world).status_code == 429
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/mcp"])
+def test_a_closed_surface_stays_out_of_sight_of_an_address_that_has_to_wait(world: World, path: str) -> None:
+    assert {world.nobody.get(path).status_code for _ in range(13)} == {404}
+    assert bad(world).status_code == 429
+
+
 def test_another_address_does_not_wait(world: World, settings: Settings) -> None:
     settings.PALYRA_TRUSTED_PROXIES = parse_networks(["127.0.0.1"])
     for _ in range(12):
