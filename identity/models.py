@@ -308,7 +308,7 @@ class ApiToken(models.Model):
     from_bootstrap = models.BooleanField(default=False)
 
     class Meta:
-        indexes = (models.Index("id", name="token_from_bootstrap", condition=Q(from_bootstrap=True)),)
+        indexes = (models.Index("revoked_at", name="token_from_bootstrap", condition=Q(from_bootstrap=True)),)
         constraints = (
             models.CheckConstraint(
                 condition=Q(principal_user__isnull=True) ^ Q(principal_agent__isnull=True),
