@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -48,6 +49,10 @@ WRITTEN: tuple[type[Model], ...] = (
 def post(client: Client, path: str, **values: Any) -> Any:
     """Post a form with an intent of its own, as a page just rendered would carry it."""
     return client.post(path, {"intent": secrets.token_hex(16)} | values)
+
+
+FRESH = timedelta(minutes=1)
+"""The age of a code that still counts."""
 
 
 @dataclass
@@ -101,3 +106,20 @@ def keeps(text: str) -> list[str]:
     journal = [str(open_data(event)) for event in JournalEvent.objects.all()]
     places = {"session": sessions, "answer": answers, "journal": journal}
     return [place for place, texts in places.items() if any(text in one for one in texts)]
+
+
+def text_of(answer: Any) -> str:
+    text: str = answer.content.decode()
+    return text
+
+
+def page(client: Client, path: str) -> str:
+    return text_of(client.get(path))
+
+
+def revealed(html: str) -> str:
+    """Return the secret of a reveal page, which stands there once."""
+    found = re.search(r'<code id="secret"[^>]*>([^<]+)</code>', html)
+    assert found is not None, "nothing is revealed here"
+    assert html.count(found[1]) == 1
+    return found[1]
