@@ -107,9 +107,7 @@ def found(now: datetime) -> Founded:
         memberships.grant_membership(
             user=owner, workspace=place, role=WorkspaceRole.OWNER, actor=shell, now=now, record=record
         )
-    factors.set_totp_factor(
-        user=owner, seed=seed, actor=shell, now=now, record=record, from_bootstrap=True
-    )
+    factors.set_totp_factor(user=owner, seed=seed, actor=shell, now=now, record=record, from_bootstrap=True)
     principal = _as_principal(owner, workspace, now)
     agent = _demo_agent(workspace, shell, now)
     _demo_tools(agent, workspace, principal, now)

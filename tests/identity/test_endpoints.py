@@ -82,7 +82,8 @@ def test_hosts_of_this_machine(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "0.0.0.0", "::", "127.evil", "10.0.0.1", "::ffff:10.0.0.1", "localhost.", "*"]
+    "host",
+    ["", "0.0.0.0", "::", "127.evil", "10.0.0.1", "::ffff:10.0.0.1", "localhost.", "*"],  # noqa: S104 - the addresses this test is about
 )
 def test_hosts_that_others_reach(host: str) -> None:
     assert not is_loopback_host(host)

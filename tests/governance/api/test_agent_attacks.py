@@ -7,7 +7,7 @@ from django.db import transaction
 
 from approvals.models import ApprovalRequest, Review
 from governance.journal.models import JournalEvent
-from identity.models import Agent, ApiToken, RateBucket, TotpFactor
+from identity.models import Agent, ApiToken, LoginFailure, RateBucket
 from kernel.clock import utc_now
 from sandbox.models import Execution
 from tests.governance.api.routes import PRIVATE_ROUTES
@@ -34,7 +34,7 @@ def test_a_code_sent_by_an_agent_is_not_tried_on_anybody(world: World) -> None:
     body = {"decision": "allow", "otp": world.approver.code()}
     path = f"approvals/{call['approval']['id']}/decision"
     assert_problem(world.agent.post(path, body), 403, "reviewer_is_agent")
-    assert not TotpFactor.objects.filter(throttling_failure_count__gt=0).exists()
+    assert not LoginFailure.objects.exists()
     assert world.approver.post(path, body).status_code == 200
 
 

@@ -13,7 +13,8 @@ from django.db import transaction
 
 from approvals.models import Review
 from governance.journal.models import JournalEvent
-from identity.models import TotpFactor, User
+from identity.login_attempts import account_key
+from identity.models import LoginFailure, User
 from kernel.clock import utc_now
 from sandbox.models import Execution
 from tests.governance.api.test_answers import assert_problem
@@ -164,7 +165,7 @@ def test_one_person_is_not_two(world: World) -> None:
 def test_a_wrong_code_is_refused_and_counted(world: World, otp: str) -> None:
     request = request_of(world)
     assert_problem(decide(world.approver, request, {**ALLOW, "otp": otp}), 401, "step_up_required")
-    assert TotpFactor.objects.get(user_id=world.approver.id).throttling_failure_count == 1
+    assert LoginFailure.objects.get(account_key=account_key("approver"), network="127.0.0.0/24").count == 1
     assert events(world.approver.id)[-1] == "step_up.failed"
     assert not Review.objects.exists()
 

@@ -52,9 +52,7 @@ def test_every_operation_asks_for_a_token_and_names_its_problems(document: dict[
             assert operation.get("security") == (None if (method, path) in public else [{"bearer": []}])
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             names = [parameter["name"] for parameter in operation.get("parameters", [])]
-            assert ("Idempotency-Key" in names) == (
-                method == "post" and (method, path) not in public
-            )
+            assert ("Idempotency-Key" in names) == (method == "post" and (method, path) not in public)
 
 
 def test_every_view_names_a_permission_for_each_of_its_methods() -> None:
