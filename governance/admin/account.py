@@ -13,7 +13,7 @@ from governance.admin.layout import show
 from governance.admin.once import new_intent
 from governance.admin.pages import page
 from governance.admin.stepping_up import needs_code
-from governance.admin.verbs import verb
+from governance.admin.verbs import text, verb
 from governance.operations import sessions as operations
 from identity.factors import unused_recovery_codes
 from identity.models import ConsoleSession, TotpFactor
@@ -56,7 +56,7 @@ def account_context(visit: Visit) -> dict[str, object]:
 def end_session(visit: Visit) -> HttpResponse:
     """End one session of one's own; this one too, which signs out."""
     try:
-        operations.end_one(principal=visit.principal, ref=visit.request.POST.get("ref", ""), now=visit.now)
+        operations.end_one(principal=visit.principal, ref=text(visit, "ref"), now=visit.now)
     except NotFoundError:
         messages.info(visit.request, "That session had ended already.")
     else:
