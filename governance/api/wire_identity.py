@@ -29,7 +29,7 @@ def render_user(user: User) -> dict[str, Any]:
 
 def render_created_user(made: CreatedUser, *, shown: bool) -> dict[str, Any]:
     """Return a person with the link that sets their password, or without it in a repeated answer."""
-    link = f"{settings.PALYRA_PUBLIC_URL}/admin/setup/{made.setup_link}/" if shown else None
+    link = made.address(settings.PALYRA_PUBLIC_URL) if shown else None
     return render_user(made.user) | {"setup_link": link, "secret_withheld": not shown}
 
 
