@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNKNOWN_NETWORK = "unknown"
-_LONGEST_FORWARDED = 2048
 
 
 def network_of(address: str) -> str:
@@ -43,17 +42,19 @@ def is_within(address: str, networks: Sequence[Network]) -> bool:
 
 
 def client_address(remote: str, forwarded: str, trusted: Sequence[Network]) -> str:
-    """Return the address of the client.
+    """Return the address of the client, or an empty text when a trusted proxy speaks of nobody readable.
 
     It is the peer's, unless the peer is a trusted proxy: then it is the right-most address of
-    `X-Forwarded-For` that is no trusted proxy. A header that cannot be read counts as absent.
+    `X-Forwarded-For` that is no trusted proxy. What stands further left is never looked at, however much
+    of it there is, and an address that cannot be read is never taken for the proxy's own: a client could
+    otherwise write itself into a network that only the proxy is in.
     """
-    if not is_within(remote, trusted) or not forwarded or len(forwarded) > _LONGEST_FORWARDED:
+    if not forwarded or not is_within(remote, trusted):
         return remote
     for hop in reversed(forwarded.split(",")):
         parsed = _parsed(hop.strip())
         if parsed is None:
-            return remote
+            return ""
         if not is_within(str(parsed), trusted):
             return str(parsed)
     return remote

@@ -14,7 +14,7 @@ from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import edge, sweeping
 from identity import sightings
-from identity.models import SpoofSighting
+from identity.models import ApiToken, SpoofSighting
 from identity.networks import parse_networks
 from identity.proxy_headers import CERTIFICATE, PROXY_ONLY, SECRET
 from kernel.clock import utc_now
@@ -133,7 +133,8 @@ def test_a_forwarded_address_counts_from_a_proxy_only(world: World, behind_proxy
         (PROXY, "198.51.100.9", "198.51.100.9"),
         (PROXY, "127.0.0.1, 198.51.100.9", "198.51.100.9"),
         (PROXY, "198.51.100.9, 10.9.9.9", "198.51.100.9"),
-        (PROXY, "198.51.100.9, nonsense", PROXY),
+        (PROXY, "198.51.100.9, nonsense", ""),
+        (PROXY, "x" * 3000 + ", 198.51.100.9", "198.51.100.9"),
         (PROXY, "", PROXY),
     ],
 )
@@ -143,6 +144,18 @@ def test_the_client_is_who_stands_next_to_our_proxies(
     sent = {"headers": {"X-Forwarded-For": forwarded}} if forwarded else {}
     answer = Client(REMOTE_ADDR=peer, **sent).get("/healthz")  # type: ignore[arg-type]  # one of two shapes
     assert answer.wsgi_request.palyra_client_ip == seen  # type: ignore[attr-defined]  # the middleware's
+
+
+@pytest.mark.parametrize("claimed", ["x" * 3000 + ", 198.51.100.9", "198.51.100.9, nonsense"])
+def test_a_token_bound_to_the_proxys_network_is_not_used_through_the_proxy(
+    world: World, behind_proxy: Settings, claimed: str
+) -> None:
+    row = ApiToken.objects.get(lookup=world.owner.token.split("_")[2])
+    ApiToken.objects.filter(pk=row.pk).update(allowed_networks=["10.0.0.0/8"])
+    sent = {"Authorization": f"Bearer {world.owner.token}"}
+    assert ask(PROXY, "/api/v1/whoami", **sent).status_code == 200
+    answer = ask(PROXY, "/api/v1/whoami", **sent, **{"X-Forwarded-For": claimed})
+    assert_problem(answer, 401, "unauthenticated")
 
 
 def test_under_a_public_https_url_every_answer_speaks_of_it(world: World, settings: Settings) -> None:
