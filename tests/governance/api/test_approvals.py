@@ -330,7 +330,8 @@ def test_secrets_in_the_input_do_not_reach_reviewers_problems_or_logs(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    secret = world.other_agent.token
+    whole = world.other_agent.token  # a whole one in a body is refused before anybody sees it
+    secret = whole[:-1] + ("0" if whole[-1] != "0" else "1")
     run = world.agent.open_run()
     world.agent.propose("fs.write", {"path": "a", "content": f"key {secret}"}, run=run)
     seen = world.approver.get("approvals")
