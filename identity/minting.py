@@ -7,7 +7,7 @@ nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from identity.access import decide
@@ -15,7 +15,7 @@ from identity.authorization import authorize, strength_of
 from identity.lifecycle import AgentState
 from identity.models import Agent, ApiToken, TokenElevation, User, Workspace
 from identity.roles import Permission, permissions_of
-from identity.selectors import permissions_of_user
+from identity.selectors import permissions_at, permissions_of_user, standing_of
 from identity.token_rules import (
     DEFAULT_RATE,
     LONGEST_DAYS,
@@ -116,6 +116,7 @@ def mint_token(
     RefusedError (`role_required`, `feature_disabled`, `insufficient_scope`, `scope_exceeds_minter`),
     AuthenticationError `step_up_required`.
     """
+    minter = _as_they_stand(minter, now)
     _require_matching_principal(kind, user, agent, workspace)
     _require_may_issue(kind, user, workspace, minter, now)
     _require_end(kind, expires_at, now)
@@ -176,7 +177,7 @@ def rotate_token(
     the rotating person holds now. Who may rotate is who may mint. Raises ConflictError `already_rotated`
     or `state_changed` for a revoked token, NotFoundError, and as `mint_token`.
     """
-    overlap = require_overlap(overlap_seconds)
+    overlap, minter = require_overlap(overlap_seconds), _as_they_stand(minter, now)
     old = _rotatable(token_id, minter, now)
     kind = TokenKind(old.kind)
     row = ApiToken(
@@ -288,6 +289,17 @@ def _require_may_issue(
         _require_mint(workspace, minter, now)
     if strength_of(minter, now) < AuthStrength.FRESH_MFA:
         raise AuthenticationError("step_up_required", "A new token needs a fresh one-time code.")
+
+
+def _as_they_stand(minter: Principal, now: datetime) -> Principal:
+    """Return the minter without what they lost since their request began: a token outlives the request."""
+    standing = standing_of(user_id=minter.id, workspace_id=minter.workspace_id, now=now)
+    return replace(
+        minter,
+        roles=minter.roles & standing.local,
+        instance_roles=minter.instance_roles & standing.wide,
+        permissions=minter.permissions & permissions_at(standing),
+    )
 
 
 def _require_person(minter: Principal) -> None:

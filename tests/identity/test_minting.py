@@ -250,6 +250,27 @@ def test_a_successor_holds_what_its_minter_holds_by_now(cast: Cast) -> None:
     assert "journal.read" not in new.scopes
 
 
+def test_a_role_lost_since_the_request_began_mints_and_rotates_nothing(cast: Cast) -> None:
+    Membership.objects.create(
+        id="mbr_2", workspace=cast.default, user=cast.auditor, role=WorkspaceRole.VIEWER,
+        granted_by=cast.owner.pk, granted_at=NOW,
+    )  # fmt: skip
+    owner, auditor = principal(cast.owner, cast.default), principal(cast.auditor, cast.default)
+    agents, own = mint_for_agent(cast).token, mint(auditor).token
+    User.objects.filter(pk=cast.owner.pk).update(is_active=False)
+    with pytest.raises(RefusedError, match="role_required"):
+        mint(owner, for_agent(cast))
+    with pytest.raises(NotFoundError):
+        rotate(owner, agents)
+    Membership.objects.filter(user=cast.auditor, role=WorkspaceRole.AUDITOR).delete()
+    with pytest.raises(RefusedError, match="scope_exceeds_minter"):
+        mint(auditor, replace(OWN, scopes=("journal.read",)))
+    Membership.objects.filter(user=cast.auditor).delete()
+    for attempt in (lambda: mint(auditor), lambda: rotate(auditor, own)):
+        with pytest.raises(RefusedError, match="role_required"):
+            attempt()
+
+
 def test_who_may_not_mint_a_token_may_not_rotate_it(cast: Cast) -> None:
     agents, own = mint_for_agent(cast).token, mint(principal(cast.auditor, cast.default)).token
     with pytest.raises(RefusedError, match="role_required"):
