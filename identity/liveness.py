@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from identity.flags import tokens_are_on
-from identity.models import Agent, ApiToken, User
+from identity.models import Agent, ApiToken, User, Workspace
 from identity.roles import Permission
 from identity.selectors import principal_of_agent, principal_of_service, principal_of_user
 from identity.token_selectors import working_token
@@ -64,12 +64,13 @@ def _counts(token: ApiToken | None, principal: Principal) -> bool:
 
 def _user_live(user_id: str, workspace_id: str, token_id: str | None, now: datetime) -> Principal | None:
     user = User.objects.filter(pk=user_id, is_active=True).first()
+    in_use = Workspace.objects.filter(pk=workspace_id, archived_at__isnull=True).exists()
     token: ApiToken | None = None
     if token_id is not None:
         token = working_token(token_id, now)
         if token is None or token.principal_user_id != user_id:
             return None
-    if user is None:
+    if user is None or not in_use:
         return None
     principal = principal_of_user(
         user=user,

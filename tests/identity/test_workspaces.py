@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from identity.access import FlagSetting, Registry, Stage
-from identity.liveness import principal_for_agent_live
+from identity.liveness import principal_for_agent_live, principal_live
 from identity.models import Agent, ResourceShare, User, Workspace
 from identity.reach import (
     require_agent,
@@ -115,6 +115,20 @@ def test_an_archived_workspace_stops_everything_in_it(cast: Cast, side: Workspac
         archive(side, acting(cast.owner))
     with pytest.raises(NotFoundError):
         require_workspace(principal(cast.owner, cast.default), side.pk)
+
+
+def test_what_a_person_began_in_an_archived_workspace_ends_with_it_whatever_they_are_elsewhere(
+    cast: Cast, side: Workspace
+) -> None:
+    def live() -> bool:
+        found = principal_live(
+            kind="user", principal_id=cast.owner.pk, workspace_id=side.pk, token_id=None, now=NOW
+        )
+        return found is not None
+
+    assert live()
+    archive(side, acting(cast.owner))
+    assert not live()
 
 
 def test_the_built_in_workspaces_stay(cast: Cast) -> None:
