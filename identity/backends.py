@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.backends import BaseBackend
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import check_password, make_password
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -36,8 +36,7 @@ class MatrixBackend(BaseBackend):
         if user is None or not user.has_usable_password():
             make_password(password)
             return None
-        right = user.check_password(password)
-        return user if right and _may_log_in(user) else None
+        return user if _is_password_of(user, password) and _may_log_in(user) else None
 
     def get_user(self, user_id: str) -> User | None:
         """Return the person of a session while they may log in."""
@@ -50,6 +49,20 @@ class MatrixBackend(BaseBackend):
         if permission is None or not isinstance(user_obj, User):
             return False
         return user_obj.pk in holders(permission, timezone.now())
+
+
+def _is_password_of(user: User, password: str) -> bool:
+    """Tell whether it is, and renew an outdated hash where it still stands.
+
+    Hashing is slow: a password that was replaced or taken away meanwhile must not come back by it.
+    """
+
+    def renew(right: str) -> None:
+        renewed = make_password(right)
+        if User.objects.filter(pk=user.pk, password=user.password).update(password=renewed):
+            user.password = renewed
+
+    return check_password(password, user.password, renew)
 
 
 def _may_log_in(user: User) -> bool:

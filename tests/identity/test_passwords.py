@@ -7,8 +7,11 @@ from datetime import datetime, timedelta
 from threading import Barrier
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.db import connection, transaction
+from pytest_django.fixtures import Settings
 
+from identity.backends import MatrixBackend
 from identity.models import SetupLink, User
 from identity.passwords import change_password, issue_setup_link, link_owner, redeem_setup_link
 from identity.sessions import Browser, live_sessions, open_session
@@ -136,6 +139,31 @@ def test_a_change_that_is_refused_changes_nothing(cast: Cast, current: str, new:
     assert pointers(refused.value) == [pointer]
     assert User.objects.get(pk=cast.owner.pk).check_password(PASSWORD)
     assert live_sessions(cast.owner, NOW).exists()
+
+
+def test_an_outdated_hash_is_renewed_unless_the_password_changed_meanwhile(
+    cast: Cast, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PASSWORD_HASHERS = [
+        *settings.PASSWORD_HASHERS,
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    ]
+    outdated = make_password(PASSWORD, hasher="pbkdf2_sha256")
+    mine = User.objects.filter(pk=cast.stranger.pk)
+    mine.update(password=outdated)
+    assert MatrixBackend().authenticate(None, cast.stranger.username, PASSWORD) is not None
+    assert mine.get().password.startswith("md5$")
+
+    mine.update(password=outdated)
+    verify = PBKDF2PasswordHasher.verify
+
+    def replaced_meanwhile(self: PBKDF2PasswordHasher, password: str, encoded: str) -> bool:
+        mine.update(password="!taken away")
+        return bool(verify(self, password, encoded))
+
+    monkeypatch.setattr(PBKDF2PasswordHasher, "verify", replaced_meanwhile)
+    MatrixBackend().authenticate(None, cast.stranger.username, PASSWORD)
+    assert mine.get().password == "!taken away"
 
 
 @pytest.mark.postgres
