@@ -12,6 +12,7 @@ from identity.inserting import invalid
 from identity.invitations import accept_offer
 from identity.models import Invitation, User
 from identity.oidc import Client, ProvedIdentity
+from identity.owners import hold_every_workspace, require_owner_left
 from identity.people import create_user
 from identity.roles import Permission
 from identity.selectors import user_by_name
@@ -69,7 +70,14 @@ def admit_invited(*, proved: ProvedIdentity, invitation: Invitation, now: dateti
 
 
 def unlink_account(*, user: User, actor: Actor, now: datetime, record: Record) -> None:
-    """Take the account away from the person, who signs in by password from now on, or not at all."""
+    """Take the account away from the person, who signs in by password from now on, or not at all.
+
+    Raises ConflictError `last_owner` when a workspace would lose its last owner who can log in.
+    """
+    places = hold_every_workspace()
+    if not User.objects.get(pk=user.pk).has_usable_password():
+        for place in places:
+            require_owner_left(place, lambda one: one.user == user.pk)
     _set(user, None, None, actor, now, record)
 
 

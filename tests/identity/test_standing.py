@@ -8,6 +8,7 @@ from django.db import transaction
 from identity.factors import verify_totp
 from identity.liveness import principal_for_agent_live
 from identity.models import ConsoleSession, SetupLink, TotpFactor, User
+from identity.oidc_accounts import link_account, unlink_account
 from identity.passwords import link_owner, redeem_setup_link
 from identity.people import change_user, create_user, disable_user, enable_user, reset_factor
 from identity.roles import WorkspaceRole as Role
@@ -71,6 +72,26 @@ def test_a_disabled_person_loses_sessions_agents_and_the_present_authority(cast:
     assert "user.disabled" in record.names
     enable(cast.agent_owner, acting(cast.owner))
     assert principal_for_agent_live(agent_id=cast.agent.pk, now=NOW) is not None
+
+
+def test_the_last_owner_keeps_the_only_account_they_sign_in_with(cast: Cast) -> None:
+    def unlink() -> None:
+        with transaction.atomic():
+            unlink_account(user=cast.owner, actor=SYSTEM, now=NOW, record=RecordedEvents())
+
+    with transaction.atomic():
+        link_account(
+            user=cast.owner, issuer="https://id.example.com", subject="sub-1", actor=SYSTEM, now=NOW,
+            record=RecordedEvents(),
+        )  # fmt: skip
+    password = cast.owner.password
+    User.objects.filter(pk=cast.owner.pk).update(password="!none")
+    with pytest.raises(ConflictError, match="last_owner"):
+        unlink()
+    assert now_of(cast.owner).oidc_subject == "sub-1"
+    User.objects.filter(pk=cast.owner.pk).update(password=password)
+    unlink()
+    assert (now_of(cast.owner).oidc_subject, now_of(cast.owner).can_log_in) == (None, True)
 
 
 def test_nobody_disables_themselves_or_the_last_owner_of_anything(cast: Cast) -> None:
