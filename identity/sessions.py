@@ -72,6 +72,7 @@ def open_session(
         row.mfa_at, row.mfa_network = now, network_of(browser.ip)
         row.mfa_epoch = locked.authority_epoch
     row.save(force_insert=True)
+    User.objects.filter(pk=locked.pk).update(last_login=now)
     return key
 
 

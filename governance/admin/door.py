@@ -7,12 +7,10 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 
-from governance.admin.entering import Stage, browser_of, enter, page_of, stage_of
-from governance.operations import passwords, sessions, signing_in
+from governance.admin.entering import Stage, browser_of, enter, leave, page_of, stage_of
+from governance.operations import passwords, signing_in
 from governance.operations.signing_in import LONGEST_NAME, Claim
 from identity.forms import LoginForm
-from identity.models import User
-from identity.session_store import SessionStore
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError, InvalidError, NotFoundError, RateLimitedError
 
@@ -67,9 +65,7 @@ def logout(request: HttpRequest) -> HttpResponse:
     """End this session and show the door."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    row = request.session.row if isinstance(request.session, SessionStore) else None
-    if row is not None and isinstance(request.user, User):
-        sessions.sign_out(user=request.user, key_digest=row.pk, now=utc_now())
+    leave(request)
     request.session.flush()
     return redirect("admin:login")
 

@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
 from django.shortcuts import resolve_url
 
+from governance.operations import sessions
 from identity.models import User
 from identity.selectors import has_factor
 from identity.session_store import SessionStore
 from identity.sessions import Browser
+from kernel.clock import utc_now
 
 
 class Stage(StrEnum):
@@ -60,9 +62,17 @@ def browser_of(request: HttpRequest) -> Browser:
 
 
 def enter(request: HttpRequest, session_key: str) -> None:
-    """Give the browser the session that an operation opened; nothing of the one before it stays."""
+    """Give the browser the session that an operation opened; the one it came with ends."""
+    leave(request)
     request.session = SessionStore(session_key)
     rotate_token(request)
+
+
+def leave(request: HttpRequest) -> None:
+    """End the session of this request, if somebody is signed in by it."""
+    row = request.session.row if isinstance(request.session, SessionStore) else None
+    if row is not None:
+        sessions.sign_out(user=row.user, key_digest=row.pk, now=utc_now())
 
 
 def moved_session(request: HttpRequest, session_key: str) -> None:

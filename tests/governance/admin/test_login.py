@@ -220,6 +220,22 @@ def test_signing_out_ends_the_session_and_needs_a_post(world: World) -> None:
     assert JournalEvent.objects.filter(type="login_session.ended", subject=world.approver.pk).exists()
 
 
+def test_signing_in_again_ends_the_session_before(world: World, at_a_moment: time_machine.Traveller) -> None:
+    client = sign_in(world.approver)
+    before = key_of(client)
+    assert client.post(PATH, typed()).status_code == 302
+    assert is_in(client)
+    stolen = Client()
+    stolen.cookies[settings.SESSION_COOKIE_NAME] = before
+    assert not is_in(stolen)
+    assert ConsoleSession.objects.get(pk=digest_of(before)).ended_reason == "signed_out"
+
+
+def test_a_person_shows_when_they_last_signed_in(world: World) -> None:
+    assert Client().post(PATH, typed()).status_code == 302
+    assert User.objects.get(pk=world.approver.pk).last_login == utc_now()
+
+
 def test_whoever_was_disabled_or_lost_every_role_is_out_at_the_next_page(world: World) -> None:
     client = sign_in(world.viewer)
     assert is_in(client)
