@@ -39,7 +39,7 @@ def stepped_up(visit: Visit) -> Visit:
     What asks for a fresh code (`require_permission`, `authorize`) has to be given this visit's
     principal. Raises as `step_up_if_given`.
     """
-    code = visit.request.POST.get("code", "").strip()
+    code = "".join(visit.request.POST.get("code", "").split())
     if not code:
         return visit
     stepped = signing_in.step_up_session(principal=visit.principal, code=code, now=visit.now)

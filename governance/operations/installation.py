@@ -67,6 +67,8 @@ def clear_bootstrap(
         raise ConflictError("own_authenticator_required", "Enrol an authenticator of your own first.")
     require_strong(owner, new_password)  # before the code is used up
     if accepted_factor(user=owner, code=code, client_ip=principal.client_ip, now=now) is None:
+        with transaction.atomic(durable=True):
+            record(event="step_up.failed", actor=principal.actor(), subject=owner.pk, now=now, data={})
         raise AuthenticationError("step_up_required", WRONG_CODE)
     with transaction.atomic(durable=True):
         cleared = _clear(principal, owner.pk, new_password, now)

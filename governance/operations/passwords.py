@@ -9,8 +9,9 @@ from django.db import transaction
 from governance.authority import needs
 from governance.journal.ledger import record
 from governance.operations.signing_in import count_attempt, take_back_attempt
-from identity import passwords
+from identity import passwords, rejections
 from identity.models import User
+from identity.networks import network_of
 from identity.sessions import own_digest
 from identity.types import Principal
 from kernel.errors import InvalidError
@@ -46,8 +47,16 @@ def change(*, principal: Principal, current: str, new: str, now: datetime) -> Us
                 keep=own_digest(principal),
             )
     except InvalidError as refusal:
-        if all(one.pointer != "/current" for one in refusal.errors):
-            take_back_attempt(user=user, client_ip=principal.client_ip, now=now)
+        _settle(user, principal, refusal, now)
         raise
     take_back_attempt(user=user, client_ip=principal.client_ip, now=now)
     return changed
+
+
+def _settle(user: User, principal: Principal, refusal: InvalidError, now: datetime) -> None:
+    """A wrong present password stays counted and is summed for the journal; any other fault is no guess."""
+    network = network_of(principal.client_ip)
+    if any(one.pointer == "/current" for one in refusal.errors):
+        rejections.note(kind="login", network=network, subject=user.pk, reason="present_password", now=now)
+        return
+    take_back_attempt(user=user, client_ip=principal.client_ip, now=now)

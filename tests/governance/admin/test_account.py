@@ -19,7 +19,7 @@ from django_otp.oath import TOTP
 from governance.admin.account import browser_name
 from governance.admin.qr import qr_code
 from governance.journal.ledger import record
-from identity.models import ConsoleSession, RecoveryCode, TotpFactor, User
+from identity.models import ConsoleSession, RecoveryCode, RejectionTally, TotpFactor, User
 from identity.passwords import issue_setup_link
 from identity.session_store import digest_of
 from identity.totp import provisioning_uri
@@ -194,6 +194,13 @@ def test_recovery_codes_are_replaced_with_a_fresh_code_only(world: World) -> Non
     assert b"10 of 10 left" in client.get(ACCOUNT).content
 
 
+def test_a_code_may_be_typed_as_an_app_shows_it(world: World) -> None:
+    form = form_on(sign_in(world.approver), ACCOUNT, "/admin/account/recovery-codes/")
+    assert 'maxlength="7"' in form.html
+    code = code_now()
+    assert len(codes_in(form.send(code=f"{code[:3]} {code[3:]}"))) == 10
+
+
 def test_a_changed_password_keeps_this_session_and_ends_the_others(world: World) -> None:
     client, elsewhere = sign_in(world.approver), sign_in(world.approver)
     before = client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -240,6 +247,12 @@ def test_guessing_the_present_password_waits_like_the_door(world: World) -> None
     assert answer.status_code == 429
     assert b"Too many attempts failed." in answer.content
     assert User.objects.get(pk=world.approver.pk).check_password(PASSWORD)
+
+
+def test_a_wrong_present_password_is_summed_for_the_journal(world: World) -> None:
+    change(sign_in(world.approver), "wrong")
+    tally = RejectionTally.objects.get(subject=world.approver.pk)
+    assert (tally.kind, tally.reason, tally.count) == ("login", "present_password", 1)
 
 
 def test_whoever_must_change_the_password_gets_to_nothing_else_before(world: World) -> None:

@@ -171,6 +171,9 @@ def test_somebody_else_ends_them_only_with_a_code_of_the_owner(started: Started)
     assert _clear(client, code_of(OWN_SEED)).status_code == 401, "trust.operate asks for freshness"
     fresh = sign_in(other, code_age=timedelta())
     assert _clear(fresh, code_of(SEED)).status_code == 401
+    failed = JournalEvent.objects.filter(type="step_up.failed").latest("pk")
+    assert other.pk in failed.actor
+    assert failed.subject == User.objects.get(username="owner").pk
     assert _clear(fresh, code_of(OWN_SEED)).status_code == 302
     assert fresh.get("/admin/").status_code == 200
     viewer = make_user("looker", WorkspaceRole.VIEWER, workspace=Workspace.objects.get(slug="default"))
