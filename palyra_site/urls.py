@@ -15,6 +15,7 @@ from governance.api.views_tokens import token_format
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(url="/admin/", permanent=False)),
+    path("admin", RedirectView.as_view(url="/admin/", permanent=False)),
     path("admin/", site.urls),
     path("auth/", include("governance.admin.oidc")),
     path("api/v1/", include("governance.api.urls")),

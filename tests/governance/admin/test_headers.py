@@ -38,3 +38,8 @@ def test_the_policy_allows_nothing_unsafe() -> None:
 def test_other_surfaces_keep_their_own_headers() -> None:
     assert Client().get("/healthz")["Content-Security-Policy"] != POLICY
     assert Client().get("/administrator").headers.get("Content-Security-Policy") != POLICY
+
+
+def test_the_console_without_its_last_slash_leads_to_it() -> None:
+    answer = Client().get("/admin")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
