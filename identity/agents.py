@@ -140,7 +140,8 @@ def _moved(
 
 
 def _held(agent_id: str, actor: Actor, now: datetime) -> Agent:
-    agent = Agent.objects.select_for_update().filter(pk=agent_id).first()
+    # Only what points at an agent must not wait: a rotation holds its token and then names the agent.
+    agent = Agent.objects.select_for_update(no_key=True).filter(pk=agent_id).first()
     if agent is None:
         raise NotFoundError("not_found", "There is no such agent.")
     require_authority(actor, Permission.AGENTS_MANAGE, agent.workspace_id, now)

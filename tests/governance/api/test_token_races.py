@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
+from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.operations import tokens
+from identity import agents
 from identity.models import Agent, ApiToken
 from kernel.clock import utc_now
 from tests.governance.api.stepping import fresh
@@ -56,6 +58,31 @@ def test_two_rotations_at_once_leave_one_successor(world: World) -> None:
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"already_rotated"}
     assert ApiToken.objects.filter(rotated_from=row_of(world.agent)).count() == 1
     assert events("token.rotated") == 1
+
+
+def test_a_rotation_never_waits_for_whoever_changes_its_agent(world: World) -> None:
+    """An archive holds the agent and then its tokens; a rotation that waited would wait for ever."""
+    token, now = row_of(world.agent), utc_now()
+    principal = owner_principal(world, now)
+
+    def rotate() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '10s'")
+        try:
+            return tokens.rotate(principal=principal, token_id=token.pk, now=now).token.pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        agents.suspend_agent(
+            agent_id=world.agent.id, reason="a race", actor=principal.actor(), now=now, record=record
+        )
+        heir = pool.submit(rotate).result(timeout=60)
+        agents.archive_agent(
+            agent_id=world.agent.id, reason="a race", actor=principal.actor(), now=now, record=record
+        )
+    assert ApiToken.objects.get(pk=heir).revoked_at is not None
+    assert row_of(world.agent).revoked_at is not None
 
 
 def test_one_revocation_is_recorded_however_many_ask(world: World) -> None:
