@@ -8,16 +8,20 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.db import transaction
 from django.test import Client
 
 from governance.journal.ledger import record
+from governance.operations import signing_in
+from governance.operations.signing_in import Claim
 from identity.models import Agent, ApiToken
 from identity.revocation import revoke_token
 from identity.roles import AGENT_PERMISSIBLE
+from identity.sessions import Browser
 from kernel.clock import utc_now
 from tests.governance.api.routes import PRIVATE_ROUTES, Route
-from tests.governance.api.world import Answer, World, mint_for_agent, owner_principal
+from tests.governance.api.world import PASSWORD, Answer, World, mint_for_agent, owner_principal
 
 CHALLENGE = 'Bearer realm="palyra", error="invalid_token"'
 
@@ -119,7 +123,10 @@ def test_the_scheme_is_read_in_any_case(world: World) -> None:
 
 def test_a_console_session_opens_no_route_of_the_api(world: World) -> None:
     client = Client()
-    assert client.login(username="approver", password="correct horse battery staple")
+    claim = Claim("approver", PASSWORD, world.approver.code())
+    key = signing_in.log_in(claim=claim, browser=Browser("127.0.0.1"), now=utc_now())
+    client.cookies[settings.SESSION_COOKIE_NAME] = key
+    assert client.get("/admin/").status_code == 200
     assert_is_the_one_refusal(client.get("/api/v1/whoami"), "/api/v1/whoami")
 
 
