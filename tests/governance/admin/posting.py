@@ -79,7 +79,15 @@ def form_on(client: Client, page: str, action: str) -> Found:
 
 def stored() -> dict[str, list[Any]]:
     """Return every row of identity that a verb of these pages can write, for comparison."""
-    return {model.__name__: [*model._default_manager.order_by("pk").values()] for model in WRITTEN}
+    return {
+        model.__name__: [_lasting(row) for row in model._default_manager.order_by("pk").values()]
+        for model in WRITTEN
+    }
+
+
+def _lasting(row: dict[str, Any]) -> dict[str, Any]:
+    """The moment of the last sign-in belongs to the door, through which every test goes."""
+    return {name: value for name, value in row.items() if name != "last_login"}
 
 
 def event_ids() -> frozenset[str]:
