@@ -60,7 +60,8 @@ def test_a_chain_of_proxies_alone_leaves_the_peer(peer: str, chain: list[str]) -
 def test_any_header_at_all_gives_a_real_address_the_peer_or_nobody(forwarded: str, peer: str) -> None:
     found = client_address(peer, forwarded, PROXIES)
     assert found == peer or not is_within(found, PROXIES)
-    assert not found or ipaddress.ip_address(found)
+    if found:
+        ipaddress.ip_address(found)
 
 
 @pytest.mark.parametrize("junk", GARBAGE)
