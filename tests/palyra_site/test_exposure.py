@@ -53,6 +53,15 @@ def changed(**values: Any) -> Exposure:
     return Exposure(**kept | values)
 
 
+def test_no_server_we_start_or_tell_how_to_start_judges_forwarded_addresses_itself() -> None:
+    web = dict(up.commands())["web"]
+    assert "--no-proxy-headers" in web
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))]
+    told = [line for text in texts for line in text.splitlines() if "uvicorn palyra_site" in line]
+    assert told
+    assert all("--no-proxy-headers --no-access-log" in line for line in told)
+
+
 @pytest.mark.parametrize("bind", LOCAL_BINDS)
 def test_plain_http_on_this_machine_is_fine(bind: str) -> None:
     assert is_local_bind(bind)
