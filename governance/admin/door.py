@@ -84,13 +84,13 @@ def setup(request: HttpRequest, text: str) -> HttpResponse:
     if new != request.POST.get("again", ""):
         return render(request, "console/setup.html", context | {"again_error": MISTYPED}, status=422)
     try:
-        passwords.redeem(text=text, password=new, now=now)
+        user = passwords.redeem(text=text, password=new, now=now)
     except InvalidError as refusal:
         error = " ".join(one.detail for one in refusal.errors) or refusal.detail
         return render(request, "console/setup.html", context | {"error": error}, status=422)
     except NotFoundError:
         return render(request, "console/setup_over.html", status=404)
-    return render(request, "console/setup_done.html", context)
+    return render(request, "console/setup_done.html", context | {"has_role": user.is_staff})
 
 
 MISTYPED = "The two passwords are not the same."

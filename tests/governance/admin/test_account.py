@@ -310,6 +310,14 @@ def test_a_setup_link_sets_a_password_without_being_used_up_by_looking(world: Wo
     assert Client(enforce_csrf_checks=True).post(path, {}).status_code == 403
 
 
+def test_who_has_no_role_yet_is_told_why_the_door_stays_shut(world: World) -> None:
+    with transaction.atomic():
+        text = issue_setup_link(user=world.viewer, actor=SYSTEM, now=utc_now(), record=record)
+    world.viewer.memberships.update(expires_at=utc_now())
+    done = Client().post(f"/admin/setup/{text}/", {"password": NEW, "again": NEW})
+    assert b"has no role yet" in done.content
+
+
 @pytest.mark.parametrize("text", ["x", "a" * 43, "%00", "../login", "é"])
 def test_a_wrong_link_is_a_page_that_says_so(world: World, text: str) -> None:
     assert Client().get(f"/admin/setup/{text}/").status_code in (302, 404)
