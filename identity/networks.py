@@ -65,5 +65,7 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return mapped or parsed
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed
+    # A zone ("%eth0") may be any text, and means nothing beyond the host that wrote it.
+    return parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed))

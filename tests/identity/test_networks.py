@@ -99,3 +99,9 @@ def test_a_network_holds_its_address_and_has_the_size_of_its_family(address: str
 def test_a_list_of_proxies_with_a_fault_is_refused_whole(text: str) -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         parse_networks(["10.0.0.0/8", text])
+
+
+def test_the_zone_of_an_address_is_dropped() -> None:
+    trusted = parse_networks(["10.0.0.0/8"])
+    assert client_address("10.0.0.9", "2001:db8::1%<script>", trusted) == "2001:db8::1"
+    assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1")
