@@ -8,19 +8,22 @@ from datetime import datetime
 
 from identity.authority import ANYWHERE, require_authority
 from identity.inserting import insert, invalid
-from identity.models import RecoveryCode, SetupLink, TotpFactor, User
+from identity.models import ApiToken, RecoveryCode, SetupLink, TotpFactor, User
 from identity.owners import hold_every_workspace, hold_user, require_owner_left
 from identity.passwords import issue_setup_link, set_password
+from identity.revocation import revoke_token
 from identity.roles import Permission
 from identity.selectors import INSTANCE, workspace_by_slug
 from identity.sessions import end_sessions
 from identity.texts import require_email, require_name, require_note
+from identity.tokens import TokenKind
 from kernel.errors import ConflictError, PreconditionFailedError, RefusedError
 from kernel.ids import new_id
 from kernel.record import Actor, Record
 
 LONGEST_NAME = 120
 LONGEST_REASON = 500
+RESET = "factor_reset"
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@-]{2,149}")
 
 
@@ -122,7 +125,9 @@ def enable_user(*, user_id: str, reason: str, actor: Actor, now: datetime, recor
 def reset_factor(
     *, user_id: str, reason: str, actor: Actor, now: datetime, record: Record
 ) -> tuple[User, str]:
-    """Take away a person's authenticator, recovery codes, password and sessions; return a setup link.
+    """Take away a person's authenticator, recovery codes, password, sessions and personal tokens.
+
+    Returns the text of a setup link. What acts for the person (agents, services) goes on.
 
     The password goes too: whoever stole it could else enrol an authenticator of their own. Raises
     ConflictError for somebody disabled, somebody who is to log in never, and the last owner of the
@@ -142,9 +147,17 @@ def reset_factor(
     user.must_change_password = False
     TotpFactor.objects.filter(user=user).delete()
     RecoveryCode.objects.filter(user=user).delete()
-    end_sessions(user=user, reason="factor_reset", actor=actor, now=now, record=record)
+    end_sessions(user=user, reason=RESET, actor=actor, now=now, record=record)
+    _revoke_personal_tokens(user, actor, now, record)
     _moved(user, "factor.reset", reason, actor, now, record)
     return user, issue_setup_link(user=user, actor=actor, now=now, record=record)
+
+
+def _revoke_personal_tokens(user: User, actor: Actor, now: datetime, record: Record) -> None:
+    """A personal token stands for a login with the factor that is gone."""
+    tokens = ApiToken.objects.filter(principal_user=user, kind=TokenKind.USER, revoked_at__isnull=True)
+    for token_id in tokens.order_by("pk").values_list("pk", flat=True):
+        revoke_token(token_id=token_id, reason=RESET, actor=actor, now=now, record=record)
 
 
 def _has_a_door(user: User) -> bool:

@@ -101,11 +101,19 @@ def accepted_factor(*, user: User, code: str, client_ip: str, now: datetime) -> 
     Counts the attempt, opens transactions of its own, and leaves no event. Raises RateLimitedError when
     the network has failed too often.
     """
-    account, network = login_attempts.account_key(user.username), network_of(client_ip)
-    wait = _counted(account, network, now)
+    return None if _must_wait(user, client_ip, now) else _verified(user, code, client_ip, now)
+
+
+def _must_wait(user: User, client_ip: str, now: datetime) -> bool:
+    """Count one attempt, or tell that it came too early and was not counted."""
+    wait = _counted(login_attempts.account_key(user.username), network_of(client_ip), now)
     if wait.limit is Limit.NETWORK:
         raise _too_many(wait)
-    factor = None if wait.seconds else confirmed_factor(user=user, code=code, now=now)
+    return wait.seconds > 0
+
+
+def _verified(user: User, code: str, client_ip: str, now: datetime) -> TotpFactor | None:
+    factor = confirmed_factor(user=user, code=code, now=now)
     if factor is not None:
         take_back_attempt(user=user, client_ip=client_ip, now=now)
     return factor
@@ -132,10 +140,13 @@ def take_back_attempt(*, user: User, client_ip: str, now: datetime) -> None:
 
 
 def _require_code(principal: Principal, code: str, now: datetime) -> None:
+    """Verify the code and record the outcome; what came too early, or from no person, is only summed."""
     user = User.objects.filter(id=principal.id).first() if principal.kind is PrincipalKind.USER else None
-    accepted = user is not None and accepted_factor(
-        user=user, code=code, client_ip=principal.client_ip, now=now
-    )
+    if user is None or _must_wait(user, principal.client_ip, now):
+        network = network_of(principal.client_ip)
+        rejections.note(kind="login", network=network, subject=principal.id, reason="waiting", now=now)
+        raise AuthenticationError("step_up_required", WRONG_CODE)
+    accepted = _verified(user, code, principal.client_ip, now) is not None
     with transaction.atomic(durable=True):
         record(
             event="step_up.succeeded" if accepted else "step_up.failed",

@@ -15,7 +15,7 @@ from kernel.errors import PalyraError
 class Command(BaseCommand):
     """Print the setup link on standard output, and nothing else there."""
 
-    help = "Take away a person's authenticator, recovery codes, password and sessions; print a setup link."
+    help = "Take away a person's authenticator, password, sessions and personal tokens; print a setup link."
     requires_system_checks = ()  # `check` reads the whole web side, which this command never needs
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from approvals.models import ApprovalRequest, Review
 from governance.journal.models import JournalEvent
-from identity.models import Agent, ApiToken, LoginFailure, RateBucket
+from identity.models import Agent, ApiToken, LoginFailure, RateBucket, RejectionTally
 from kernel.clock import utc_now
 from sandbox.models import Execution
 from tests.governance.api.routes import PRIVATE_ROUTES
@@ -128,3 +128,14 @@ def test_a_token_of_another_agent_of_the_same_owner_is_a_stranger(world: World) 
     call = world.ask()
     assert_problem(sibling.post(f"tool-calls/{call['id']}/cancel"), 404, "not_found")
     assert_problem(sibling.get(f"approvals/{call['approval']['id']}"), 404, "not_found")
+
+
+def test_codes_that_come_too_early_are_summed_and_leave_no_event(world: World) -> None:
+    def tried(caller: Caller, times: int) -> int:
+        for _ in range(times):
+            assert_problem(caller.post("auth/step-up", {"otp": "000000"}), 401, "step_up_required")
+        return JournalEvent.objects.filter(type="step_up.failed", subject=caller.id).count()
+
+    counted = tried(world.approver, 5)
+    assert tried(world.approver, 4) == counted == 5
+    assert RejectionTally.objects.get(subject=world.approver.id, reason="waiting").count == 4

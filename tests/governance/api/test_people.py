@@ -143,6 +143,7 @@ def test_a_reset_takes_factor_and_password_and_gives_one_link(world: World) -> N
     assert again == first.json() | {"setup_link": None, "secret_withheld": True}
     assert not TotpFactor.objects.filter(user_id=world.approver.id).exists()
     assert SetupLink.objects.filter(user_id=world.approver.id).count() == 1
+    assert_problem(world.approver.get("whoami"), 401, "unauthenticated")
 
 
 def test_a_stepped_up_token_is_no_longer_after_a_change_of_its_person(world: World) -> None:

@@ -39,9 +39,9 @@ def test_fifty_requests_with_one_key_make_one_call(committed_world: World) -> No
         return world.agent.post("tool-calls", body, Idempotency_Key="one")
 
     first = at_once(50, propose)
-    assert {answer.status_code for answer in first} <= {202, 409}
-    refused = [answer.json()["code"] for answer in first if answer.status_code == 409]
-    assert set(refused) <= {"idempotency_in_progress"}
+    refused = {(answer.status_code, answer.json()["code"]) for answer in first if answer.status_code != 202}
+    busy = (503, "rate_limiter_unavailable")  # fifty at once may keep one from being counted in time
+    assert refused <= {(409, "idempotency_in_progress"), busy}
     final = [propose(0).json() for _ in range(50)]
     done = [answer.json() for answer in first if answer.status_code == 202]
     assert all(answer == final[0] for answer in [*done, *final])
