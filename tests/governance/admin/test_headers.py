@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 
 from governance.admin.headers import FIXED
+from palyra_site.log_filters import WithoutSetupLinks
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -43,3 +44,12 @@ def test_other_surfaces_keep_their_own_headers() -> None:
 def test_the_console_without_its_last_slash_leads_to_it() -> None:
     answer = Client().get("/admin")
     assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+
+
+@pytest.mark.django_db
+def test_a_refused_form_of_a_setup_page_leaves_no_link_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(WithoutSetupLinks())
+    answer = Client(enforce_csrf_checks=True).post("/admin/setup/kR3-secret_text/", {"password": "x"})
+    assert answer.status_code == 403
+    assert "/admin/setup/…/" in caplog.text
+    assert "kR3-secret_text" not in caplog.text
