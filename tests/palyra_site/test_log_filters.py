@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from django.conf import settings
 
@@ -32,4 +33,5 @@ def test_a_line_that_cannot_be_formatted_is_left_to_its_writer() -> None:
 
 
 def test_the_log_of_the_server_has_the_filter() -> None:
-    assert settings.LOGGING["handlers"]["stderr"]["filters"] == ["links"]
+    logging_of_the_server: Any = settings.LOGGING
+    assert logging_of_the_server["handlers"]["stderr"]["filters"] == ["links"]
