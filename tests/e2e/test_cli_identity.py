@@ -1,12 +1,17 @@
-"""Who may do what, governed from a shell: one person's whole story against the real server."""
+"""Who may do what, governed from a shell: one person's whole story against the real server.
+
+A chapter returns the secrets it was told; at the end none of them stands anywhere on the server.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -16,6 +21,12 @@ from tests.support_fixtures import ROOT
 
 pytestmark = [pytest.mark.e2e]
 
+JOURNAL = """
+from governance.journal.models import JournalEvent
+from governance.journal.reading import open_data
+for event in JournalEvent.objects.all():
+    print(event.type, bytes(event.envelope), open_data(event))
+"""
 SURE = ("--yes", "--expect-profile", "local")
 
 
@@ -62,12 +73,16 @@ def test_a_person_governs_who_may_do_what_from_a_shell(host: Host, tmp_path: Pat
     owner = Person(host.installation, tmp_path)
     owner.log_in()
     agent_id = an_agent_is_registered(owner)
-    a_token_needs_a_code_and_works(owner, agent_id)
-    the_token_is_rotated_and_revoked(owner, agent_id)
-    a_person_gets_a_role(owner)
-    a_feature_opens_and_closes_a_command(owner)
+    told = (
+        *a_token_needs_a_code_and_works(owner, agent_id),
+        the_token_is_rotated_and_revoked(owner, agent_id),
+        a_person_gets_a_role(owner),
+        a_feature_opens_and_closes_a_command(owner),
+        *the_first_start_s_secrets(owner.product),
+    )
     the_agent_is_stopped(owner, agent_id)
     logging_out_ends_the_token(owner)
+    no_secret_is_left(owner.product, told)
 
 
 def an_agent_is_registered(owner: Person) -> str:
@@ -77,7 +92,7 @@ def an_agent_is_registered(owner: Person) -> str:
     return str(made["id"])
 
 
-def a_token_needs_a_code_and_works(owner: Person, agent_id: str) -> None:
+def a_token_needs_a_code_and_works(owner: Person, agent_id: str) -> tuple[str, str]:
     path = owner.home / "ci.token"
     mint = ("tokens", "create", "--agent", agent_id, "--scope", "agent", "--expires", "30d", "--yes")
     owner.run(*mint, exits=3)
@@ -88,9 +103,10 @@ def a_token_needs_a_code_and_works(owner: Person, agent_id: str) -> None:
     assert owner.run("whoami", "-q", token=token) == f"{agent_id}\n"
     assert owner.run("runs", "open", "-q", token=token).startswith("run_")
     owner.run("agents", "suspend", agent_id, "--reason", "by itself", "--yes", token=token, exits=6)
+    return token, code
 
 
-def the_token_is_rotated_and_revoked(owner: Person, agent_id: str) -> None:
+def the_token_is_rotated_and_revoked(owner: Person, agent_id: str) -> str:
     first = (owner.home / "ci.token").read_text().strip()
     token_id = owner.get("tokens", "list", "--kind", "agt", "--limit", "1")["data"][0]["id"]
     rotate = ("tokens", "rotate", token_id, "--overlap", "0", "--yes")
@@ -103,9 +119,10 @@ def the_token_is_rotated_and_revoked(owner: Person, agent_id: str) -> None:
     owner.run("tokens", "revoke", heir["id"], "--reason", "the story is over", "--yes", exits=2)
     owner.run("tokens", "revoke", heir["id"], "--reason", "the story is over", *SURE)
     owner.run("whoami", token=second, exits=3)
+    return second
 
 
-def a_person_gets_a_role(owner: Person) -> None:
+def a_person_gets_a_role(owner: Person) -> str:
     link = owner.home / "link"
     new = ("users", "create", "--username", "ada", "--email", "ada@example.com")
     user = json.loads(owner.run(*new, "--role", "viewer", "--out", str(link), "--yes", "--json"))
@@ -116,16 +133,19 @@ def a_person_gets_a_role(owner: Person) -> None:
     owner.run("users", "set-role", owner.get("whoami")["id"], "--role", "viewer", "--yes", exits=6)
     owner.run("users", "disable", user["id"], "--reason", "left the team", *SURE)
     owner.run("users", "show", "usr_01JD2Q8ZV0C3M4N5P6R7S8T9VW", exits=8)
+    return link.read_text().strip().rstrip("/").rpartition("/")[2]
 
 
-def a_feature_opens_and_closes_a_command(owner: Person) -> None:
+def a_feature_opens_and_closes_a_command(owner: Person) -> str:
     create = ("workspaces", "create", "research", "--name", "Research", "--yes")
     owner.run(*create, exits=5)
     flag = ("flags", "set", "team_mode")
     owner.run(*flag, "on", "--stage", "general", "--reason", "we work in teams", "--yes")
     owner.run(*create)
-    owner.run("workspaces", "invite", "research", "--email", "a@example.com", "--role", "viewer", "--yes")
+    offer = ("workspaces", "invite", "research", "--email", "a@example.com", "--role", "viewer", "--yes")
+    text = owner.run(*offer, "-q").strip()
     assert len(owner.get("workspaces", "invitations", "research")["data"]) == 1
+    return text
 
 
 def the_agent_is_stopped(owner: Person, agent_id: str) -> None:
@@ -139,3 +159,36 @@ def logging_out_ends_the_token(owner: Person) -> None:
     owner.run("whoami", exits=3)
     owner.run("whoami", token=owner.product.credentials["owner_token"], exits=3)
     assert list((owner.home / ".config" / "palyra" / "tokens").iterdir()) == []
+
+
+def the_first_start_s_secrets(product: Installation) -> tuple[str, ...]:
+    known = product.credentials
+    seed = parse_qs(urlsplit(known["totp_uri"]).query)["secret"][0]
+    return known["password"], seed, known["owner_token"], known["agent_token"]
+
+
+def no_secret_is_left(product: Installation, told: tuple[str, ...]) -> None:
+    """Search the database, the journal in clear, logs, queue and process list; not bootstrap.json."""
+    kept = [path for path in product.base.rglob("*") if path.is_file() and path.name != "bootstrap.json"]
+    places = {path.name: path.read_bytes() for path in kept}
+    assert {"palyra.sqlite3", "web.log"} <= set(places)
+    places["journal"] = product.manage("shell", "--verbosity", "0", "-c", JOURNAL).encode()
+    assert b"token.minted" in places["journal"]
+    lines = (path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    places["processes"] = b"".join(_bytes_of(path) for path in lines)
+    found = {(name, text[:6]) for name, data in places.items() for text in told if _holds(data, text)}
+    assert found == set()
+
+
+def _holds(data: bytes, secret: str) -> bool:
+    """A code of six digits stands in any number by chance; it counts where nothing else is around it."""
+    if len(secret) > 6:
+        return secret.encode() in data
+    return re.search(rb"(?<![0-9A-Za-z_.-])" + secret.encode() + rb"(?![0-9A-Za-z_.-])", data) is not None
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
