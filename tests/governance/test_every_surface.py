@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 METHODS = ("get", "post", "put", "patch", "delete")
 PUBLIC = {
     "": "the door of the console",
+    "admin": "leads to the console",
     "auth/oidc/start": "state and a cookie of its own prove",
     "auth/oidc/confirm": "state and a cookie of its own prove",
     "auth/callback/oidc": "state and a cookie of its own prove",
