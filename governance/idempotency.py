@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 
 from governance.models import IdempotencyRecord
 from kernel.canonical import digest
-from kernel.errors import ConflictError, InvalidError, MalformedError
+from kernel.errors import ConflictError, InvalidError, MalformedError, PalyraError
 
 LIFETIME = timedelta(hours=24)
 WORKER_PATIENCE = timedelta(minutes=5)
@@ -117,3 +117,21 @@ def _answer_of_first(asked: IdempotencyRecord, now: datetime) -> Ticket | Replay
             "idempotency_outcome_unknown", "The first request never finished; look the object up."
         )
     raise ConflictError("idempotency_in_progress", "The first request is still running.", retry_after=1)
+
+
+def attempt(ticket: Ticket, work: Callable[[Ticket], Made], refused: Callable[[PalyraError], object]) -> Made:
+    """Do the work of a ticket. A refusal is an answer too and is kept as `refused` shows it.
+
+    401, 429 and failures of the server are not kept, so that a repeat with a code, or later, may succeed.
+    """
+    try:
+        return work(ticket)
+    except PalyraError as refusal:
+        if refusal.status >= 500 or refusal.status in (401, 429):
+            forget(ticket)
+        else:
+            store(ticket, status=refusal.status, body=refused(refusal))
+        raise
+    except Exception:
+        forget(ticket)
+        raise

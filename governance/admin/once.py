@@ -85,16 +85,6 @@ def once(
 
 
 def _first(ticket: Ticket, work: Work, say: Say) -> Told:
-    try:
-        told = work(ticket)
-    except PalyraError as refusal:
-        if refusal.status >= 500 or refusal.status in (401, 429):
-            idempotency.forget(ticket)
-        else:
-            idempotency.store(ticket, status=refusal.status, body={"sentence": say(refusal)})
-        raise
-    except Exception:
-        idempotency.forget(ticket)
-        raise
+    told = idempotency.attempt(ticket, work, lambda refusal: {"sentence": say(refusal)})
     idempotency.store(ticket, status=told.status, body={"sentence": told.sentence}, object_id=told.object_id)
     return told

@@ -43,7 +43,7 @@ def once(
     begun = idempotency.begin(principal_id=principal.id, route=route, key=key, body=body, now=utc_now())
     if isinstance(begun, Replay):
         return _replayed(request, begun, refresh)
-    return _first(request, begun, work)
+    return idempotency.attempt(begun, work, lambda refusal: _stored(request, refusal))
 
 
 def _without(data: object, names: frozenset[str]) -> object:
@@ -64,19 +64,10 @@ def _replayed(request: Request, replay: Replay, refresh: Refresh | None) -> Resp
     return answer
 
 
-def _first(request: Request, ticket: Ticket, work: Work) -> Response:
-    try:
-        return work(ticket)
-    except PalyraError as error:
-        if error.status >= 500 or error.status in (401, 429):
-            idempotency.forget(ticket)
-        else:
-            stored = document(error.status, error.code, error.detail, instance=request.path, request_id="")
-            idempotency.store(ticket, status=error.status, body=stored | members_of(error))
-        raise
-    except Exception:
-        idempotency.forget(ticket)
-        raise
+def _stored(request: Request, refusal: PalyraError) -> dict[str, object]:
+    """Return a refusal as the record keeps it, without what belongs to one request."""
+    known = document(refusal.status, refusal.code, refusal.detail, instance=request.path, request_id="")
+    return known | members_of(refusal)
 
 
 def _query(request: Request) -> dict[str, list[str]]:
