@@ -32,6 +32,7 @@ class SubjectType(StrEnum):
 
     TOOL = "tool"
     SKILL = "skill"
+    POLICY_ACTIVATION = "policy_activation"
 
 
 class RequestStatus(StrEnum):

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from approvals.models import ApprovalRequest
 from identity.access import FEATURE_OF, decide
-from identity.authorization import authorize
+from identity.authorization import authorize, strength_of
 from identity.roles import Permission
-from identity.types import Principal
+from identity.types import AuthStrength, Principal
 from kernel.errors import AuthenticationError, RefusedError
 from policy import services as policy
 from policy.types import Effect, EntityRef
@@ -46,6 +46,15 @@ def require_permission(
     if verdict.reason == "insufficient_scope":
         raise RefusedError("insufficient_scope", f"This credential does not hold {permission.value}.")
     raise RefusedError("role_required", f"This needs the permission {permission.value}.")
+
+
+def require_fresh_code(principal: Principal, now: datetime) -> None:
+    """Raise AuthenticationError `step_up_required` without a one-time code of the last five minutes.
+
+    For verbs that ask for one whatever their permission says.
+    """
+    if strength_of(principal, now) < AuthStrength.FRESH_MFA:
+        raise AuthenticationError("step_up_required", "This needs a fresh one-time code.")
 
 
 def require_feature(principal: Principal, key: str, workspace_id: str) -> None:

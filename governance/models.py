@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from governance.fields import CanonicalJSONField
+from governance.job_models import Job as Job, Session as Session
 from governance.journal.models import (
     Attestation as Attestation,
     Instance as Instance,

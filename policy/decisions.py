@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import DatabaseError
@@ -15,6 +16,7 @@ from policy.selectors import reading
 from policy.snapshot import governing_facts, principal_facts, principal_ref, tool_entity
 from policy.types import (
     AgentFacts,
+    Asked,
     Code,
     DecisionFacts,
     EffectivePosture,
@@ -123,9 +125,10 @@ def _evaluate(
     config: PolicyEvaluationConfig,
     world: World,
 ) -> PolicyDecision:
+    asked = Asked(request, context, config, world)
     if runtime.engine is None:
-        return _no_active_set()
-    return evaluate(
+        return replace(_no_active_set(), asked=asked)
+    decision = evaluate(
         request=request,
         context=context,
         config=config,
@@ -133,6 +136,7 @@ def _evaluate(
         policies=runtime.engine.compiled,
         handles=runtime.engine.handles,
     )
+    return replace(decision, asked=asked)
 
 
 def _no_active_set() -> PolicyDecision:

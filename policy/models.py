@@ -7,7 +7,23 @@ from django.db import models
 from django.db.models import Q
 
 from identity.models import Workspace
+from policy.decision_models import (
+    DecisionRecord as DecisionRecord,
+    EntitySnapshot as EntitySnapshot,
+    ShadowResult as ShadowResult,
+    SimulationFlip as SimulationFlip,
+    SimulationRun as SimulationRun,
+)
+from policy.label_models import (
+    LabelHolder as LabelHolder,
+    SessionLabel as SessionLabel,
+    SessionValueMark as SessionValueMark,
+)
 from policy.lifecycle import SetState
+from policy.posture_models import (
+    PostureEvent as PostureEvent,
+    RecommendationAnswer as RecommendationAnswer,
+)
 from policy.types import AllowlistKind, PostureState, Risk, ScopeKind
 
 
@@ -18,7 +34,11 @@ def _choices(
 
 
 class PolicySet(models.Model):
-    """One version of the rules of a domain. Its files change only while it is a draft."""
+    """One version of the rules of a domain. Its files change only while it is a draft.
+
+    `authors` are all who edited text. `schema_text` and `entities_json` belong to domains other than
+    `palyra`. `shadow_cursor` is the last decision record that was replayed against it in shadow.
+    """
 
     id = models.CharField(primary_key=True, max_length=40)
     domain = models.SlugField(max_length=64, default="palyra")
@@ -26,11 +46,16 @@ class PolicySet(models.Model):
     state = models.CharField(max_length=16, choices=_choices(SetState), default=SetState.DRAFT)
     title = models.CharField(max_length=120)
     reason = models.CharField(max_length=500, blank=True)
+    schema_text = models.TextField(blank=True)
+    entities_json = models.TextField(blank=True)
     schema_digest = models.CharField(max_length=71, blank=True)
     hash = models.CharField(max_length=71, null=True)
     edit_version = models.PositiveIntegerField(default=0)
     authors = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
+    restored_from = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
+    shadow_since = models.DateTimeField(null=True)
+    shadow_cursor = models.CharField(max_length=40, blank=True)
     validated_by = models.CharField(max_length=40, blank=True)
     validated_at = models.DateTimeField(null=True)
     activated_by = models.CharField(max_length=40, blank=True)
@@ -70,6 +95,22 @@ class PolicyFile(models.Model):
         return self.name
 
 
+class PolicyFinding(models.Model):
+    """What validation found. Lines and columns count from 1, columns in code points; 0 is the whole file."""
+
+    policy_set = models.ForeignKey(PolicySet, models.CASCADE, related_name="findings")
+    severity = models.CharField(max_length=8, choices=[("error", "error"), ("warning", "warning")])
+    code = models.CharField(max_length=40)
+    file = models.CharField(max_length=70, blank=True)
+    line = models.PositiveIntegerField(default=0)
+    column = models.PositiveIntegerField(default=0)
+    policy_id = models.CharField(max_length=80, blank=True)
+    message = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.code}"
+
+
 class PolicyEpoch(models.Model):
     """The one row that every decision compares: it moves with each write that can change one.
 
@@ -103,11 +144,17 @@ class Tool(models.Model):
     risk = models.CharField(max_length=16, choices=_choices(Risk))
     adds_labels = models.JSONField(default=list)
     sinks = models.JSONField(default=list)
+    units = models.JSONField(default=dict)
+    secrets = models.JSONField(default=list)
+    egress_hosts = models.JSONField(default=list)
+    parallelism = models.CharField(max_length=16, default="exclusive")
+    projection = models.CharField(max_length=40, default="inline_unless_large")
     max_input_bytes = models.PositiveIntegerField()
     timeout_ms = models.PositiveIntegerField()
     enabled = models.BooleanField(default=True)
     runtime_supported = models.BooleanField(default=True)
     current_version = models.PositiveIntegerField(default=1)
+    edit_version = models.PositiveIntegerField(default=1)
 
     def __str__(self) -> str:
         return self.name
@@ -119,6 +166,8 @@ class ToolVersion(models.Model):
     tool = models.ForeignKey(Tool, models.PROTECT, related_name="versions")
     version = models.PositiveIntegerField()
     input_schema = models.JSONField()
+    output_schema = models.JSONField(null=True)
+    cedar_fragment = models.TextField(blank=True)
     argv_template = models.JSONField(null=True)
     resource_template = models.CharField(max_length=256, blank=True)
     definition_digest = models.CharField(max_length=71)
@@ -172,6 +221,7 @@ class ToolCallConfig(models.Model):
     max_calls_per_run = models.PositiveIntegerField(default=32)
     soft_calls_per_run = models.PositiveIntegerField(default=24)
     execution_timeout_ms = models.PositiveIntegerField(default=10_000)
+    version = models.PositiveIntegerField(default=1)
     process_runner_enabled = models.BooleanField(default=True)
     process_runner_tier = models.CharField(max_length=1, default="C")
     process_egress_mode = models.CharField(max_length=16, default="strict")

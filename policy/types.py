@@ -422,22 +422,38 @@ class PolicyExplanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything one evaluation was given besides the rules: enough to ask again."""
+
+    request: PolicyRequest
+    context: PolicyRequestContext
+    config: PolicyEvaluationConfig
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyDecision:
-    """The answer. An allow may carry obligations for the caller, never an unmet approval."""
+    """The answer. An allow may carry obligations for the caller, never an unmet approval.
+
+    `asked` is None when nothing could be put to the rules: the facts were unreadable.
+    """
 
     effect: Effect
     reason_code: str
     reason: str
     obligations: tuple[Obligation, ...]
     explanation: PolicyExplanation
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong with a policy text."""
+    """One thing wrong with a policy text. Line and column count from 1, in code points; 0: the whole file."""
 
     severity: str
     code: str
     file: str
     policy_id: str
     message: str
+    line: int = 0
+    column: int = 0

@@ -6,6 +6,8 @@ from django.urls import path
 
 from governance.api import (
     urls_identity,
+    urls_policy,
+    urls_tools,
     views_access,
     views_approvals,
     views_bootstrap,
@@ -41,4 +43,6 @@ urlpatterns = [
     path("system/bootstrap/clear", views_bootstrap.BootstrapClear.as_view()),
     path("whoami", views_tools.Whoami.as_view()),
     *urls_identity.urlpatterns,
+    *urls_policy.urlpatterns,
+    *urls_tools.urlpatterns,
 ]
