@@ -22,6 +22,9 @@ from policy.tools import store_tool
 from policy.types import AllowlistKind
 
 BASELINE = Path(__file__).parent / "baseline"
+PACKS = Path(__file__).parent / "packs"
+PACKS_ON = ("trifecta", "provenance")
+"""The packs a fresh instance starts with; the others are shipped for policy sets to include."""
 
 
 def install_baseline(*, actor: Actor, now: datetime, record: Record) -> PolicySet:
@@ -44,9 +47,23 @@ def install_baseline(*, actor: Actor, now: datetime, record: Record) -> PolicySe
 
 
 def baseline_files() -> list[SourceFile]:
-    """Return the shipped rules, by name."""
-    paths = sorted(BASELINE.glob("*.cedar"))
-    return [SourceFile(path.name, path.read_text(encoding="utf-8")) for path in paths]
+    """Return the shipped rules, by name, with the packs that are on."""
+    packs = [pack_file(name) for name in PACKS_ON]
+    return [*(_source(path) for path in sorted(BASELINE.glob("*.cedar"))), *packs]
+
+
+def pack_names() -> tuple[str, ...]:
+    """Return the names of all shipped packs."""
+    return tuple(path.stem.removeprefix("pack_") for path in sorted(PACKS.glob("pack_*.cedar")))
+
+
+def pack_file(name: str) -> SourceFile:
+    """Return a shipped pack as a file of a policy set."""
+    return _source(PACKS / f"pack_{name}.cedar")
+
+
+def _source(path: Path) -> SourceFile:
+    return SourceFile(path.name, path.read_text(encoding="utf-8"))
 
 
 def _activate_first(actor: Actor, now: datetime, record: Record) -> PolicySet:

@@ -22,11 +22,15 @@ class LabelHolder(models.Model):
 
 
 class SessionLabel(models.Model):
-    """One label of one holder and the call that added it. Declassified, it counts no more."""
+    """One label of one holder and the first calls that added it. Declassified, it counts no more.
+
+    `call_ids` holds at most `labels.MAX_CALLS` of them, the oldest first; what was added again after a
+    declassification starts anew.
+    """
 
     holder = models.ForeignKey(LabelHolder, models.PROTECT, related_name="labels")
     label = models.CharField(max_length=32)
-    call_id = models.CharField(max_length=40, blank=True)
+    call_ids = models.JSONField(default=list)
     added_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     declassified_by = models.CharField(max_length=40, blank=True)

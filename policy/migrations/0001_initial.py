@@ -210,7 +210,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('label', models.CharField(max_length=32)),
-                ('call_id', models.CharField(blank=True, max_length=40)),
+                ('call_ids', models.JSONField(default=list)),
                 ('added_at', models.DateTimeField()),
                 ('expires_at', models.DateTimeField(null=True)),
                 ('declassified_by', models.CharField(blank=True, max_length=40)),

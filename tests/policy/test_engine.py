@@ -54,6 +54,8 @@ def test_shipped_rules_are_those_of_the_table() -> None:
         "deny_inactive_agent",
         "deny_inactive_device",
         "allow_governance_by_permission",
+        "trifecta",
+        "provenance",
     }
     assert set(BASELINE.rules) == PUBLIC_RULES | others
 
