@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from approvals.types import Risk
+from approvals.types import Risk, SubjectType
+from identity.roles import Permission
 
 FRESH_SECONDS = 300
 _STEP_UP_RISKS = frozenset({Risk.HIGH, Risk.CRITICAL})
 _KNOWN_RISKS = frozenset(Risk)
 
+DECIDED_WITH: Mapping[str, Permission] = {
+    SubjectType.TOOL: Permission.APPROVALS_DECIDE,
+    SubjectType.SKILL: Permission.APPROVALS_DECIDE,
+    SubjectType.POLICY_ACTIVATION: Permission.POLICY_ACTIVATE,
+}
+"""The permission that answers each kind of question; a kind that is not here is never asked."""
+INSTANCE_WIDE: frozenset[str] = frozenset({SubjectType.POLICY_ACTIVATION})
+"""Kinds whose permission counts only where it reaches the whole instance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """A principal as read at the decision. `permitted` says that `approvals.decide` is held here now.
+    """A principal as read at the decision. `permitted` says that the deciding permission is held here now.
 
     `second_factor` says that the login used a one-time code; `otp_verified_at` when one was last
     accepted; `sole_holder` that no other active person of the instance may decide.
@@ -40,6 +51,7 @@ class Question:
     risk: str
     step_up: bool
     reviewer_ids: frozenset[str]
+    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,9 @@ def relation_to(person_id: str, question: Question) -> str | None:
     """Return what makes the question this person's own, or None."""
     if person_id == question.requester_id:
         return "requester"
-    return "owner" if person_id == question.requester_owner_id else None
+    if person_id == question.requester_owner_id:
+        return "owner"
+    return "author" if person_id in question.excluded else None
 
 
 def _code_is_fresh(person: Reviewer, question: Question, alone: bool, now: datetime) -> bool:

@@ -7,16 +7,23 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from approvals.eligibility import Eligibility, Question, Reviewer, has_every_role, may_review
+from approvals.eligibility import (
+    DECIDED_WITH,
+    INSTANCE_WIDE,
+    Eligibility,
+    Question,
+    Reviewer,
+    has_every_role,
+    may_review,
+)
 from approvals.lifecycle import ApprovalOutcome
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
 from approvals.types import NewRequest, RequestStatus, Verdict
+from identity.authority import ANYWHERE
 from identity.authorization import authorize, strength_of
 from identity.roles import Permission
-from identity.selectors import effective_roles, holders, permissions_of_user, sole_holder
+from identity.selectors import effective_roles, holders, permissions_of_user
 from identity.types import AuthStrength, Principal, PrincipalKind
-
-MAY_DECIDE = Permission.APPROVALS_DECIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +125,27 @@ def pending_for(principal: Principal, now: datetime) -> QuerySet[ApprovalRequest
 
 def eligible_reviewers(
     *,
+    subject_type: str,
     workspace_id: str,
     role_sets: tuple[frozenset[str], ...],
     requester_id: str,
     requester_owner_id: str,
+    excluded: frozenset[str] = frozenset(),
     now: datetime,
 ) -> frozenset[str]:
     """Return the people who could answer such a request at `now`, by the rules of `may_review`.
 
     Freshness of a login is not asked. The sole holder of the permission counts for everything.
     """
-    able = {person for person in holders(MAY_DECIDE, now) if _holds(person, workspace_id, now)}
-    alone = sole_holder(MAY_DECIDE, now)
+    permission = DECIDED_WITH[subject_type]
+    able = {person for person in holders(permission, now) if _holds(permission, person, workspace_id, now)}
+    alone = sole_decider(subject_type, now)
     return frozenset(
         person
         for person in able
         if person == alone
         or (
-            person not in (requester_id, requester_owner_id)
+            person not in {requester_id, requester_owner_id, *excluded}
             and has_every_role(_role_texts(person, workspace_id, now), role_sets)
         )
     )
@@ -145,8 +155,10 @@ def has_eligible_reviewer(request: NewRequest, now: datetime) -> bool:
     """Tell whether anybody at all could answer this question."""
     return bool(
         eligible_reviewers(
+            subject_type=request.subject_type,
             workspace_id=request.workspace_id,
             role_sets=request.obligation.role_sets,
+            excluded=request.obligation.excluded,
             requester_id=request.requester_id,
             requester_owner_id=request.requester_owner_id,
             now=now,
@@ -154,12 +166,27 @@ def has_eligible_reviewer(request: NewRequest, now: datetime) -> bool:
     )
 
 
+def sole_decider(subject_type: str, now: datetime) -> str | None:
+    """Return the one person who may answer such questions at all, or None when nobody or several may."""
+    permission = DECIDED_WITH[subject_type]
+    found = holders(permission, now)
+    if subject_type in INSTANCE_WIDE:
+        found = frozenset(person for person in found if _holds(permission, person, ANYWHERE, now))
+    return next(iter(found)) if len(found) == 1 else None
+
+
 def reviewer_of(
-    principal: Principal, workspace_id: str, otp_verified_at: datetime | None, now: datetime
+    principal: Principal,
+    *,
+    subject_type: str,
+    workspace_id: str,
+    otp_verified_at: datetime | None,
+    now: datetime,
 ) -> Reviewer:
     """Return the person with the authority of this moment: the principal is as old as its request."""
-    verdict = authorize(principal, MAY_DECIDE, workspace_id=workspace_id, flags=principal.flags, now=now)
-    held = MAY_DECIDE in permissions_of_user(user_id=principal.id, workspace_id=workspace_id, now=now)
+    permission = DECIDED_WITH[subject_type]
+    verdict = authorize(principal, permission, workspace_id=workspace_id, flags=principal.flags, now=now)
+    held = _holds(permission, principal.id, workspace_id, now)
     return Reviewer(
         is_person=principal.kind is PrincipalKind.USER,
         id=principal.id,
@@ -167,7 +194,7 @@ def reviewer_of(
         roles=_role_texts(principal.id, workspace_id, now),
         second_factor=strength_of(principal, now) >= AuthStrength.MFA,
         otp_verified_at=otp_verified_at,
-        sole_holder=sole_holder(MAY_DECIDE, now) == principal.id,
+        sole_holder=sole_decider(subject_type, now) == principal.id,
     )
 
 
@@ -175,18 +202,24 @@ def eligibility_of(
     *, request: ApprovalRequest, principal: Principal, otp_verified_at: datetime | None = None, now: datetime
 ) -> Eligibility:
     """Return whether this principal could answer now; the service asks again under its lock."""
-    return may_review(
-        reviewer_of(principal, request.workspace_id, otp_verified_at, now), question_of(request), now
+    reviewer = reviewer_of(
+        principal,
+        subject_type=request.subject_type,
+        workspace_id=request.workspace_id,
+        otp_verified_at=otp_verified_at,
+        now=now,
     )
+    return may_review(reviewer, question_of(request), now)
 
 
 def eligible_now(request: ApprovalRequest, reviews: list[Review], now: datetime) -> frozenset[str]:
     """Return which of these reviewers may still decide at `now`: a demoted one no longer counts."""
     role_sets = question_of(request).role_sets
+    permission = DECIDED_WITH[request.subject_type]
     return frozenset(
         review.reviewer_id
         for review in reviews
-        if _holds(review.reviewer_id, request.workspace_id, now)
+        if _holds(permission, review.reviewer_id, request.workspace_id, now)
         and (
             review.single_operator
             or has_every_role(_role_texts(review.reviewer_id, request.workspace_id, now), role_sets)
@@ -204,11 +237,12 @@ def question_of(request: ApprovalRequest) -> Question:
         risk=request.risk,
         step_up=bool(request.obligations["step_up"]),
         reviewer_ids=frozenset(review.reviewer_id for review in request.reviews.all()),
+        excluded=frozenset(request.obligations["excluded"]),
     )
 
 
-def _holds(person: str, workspace_id: str, now: datetime) -> bool:
-    return MAY_DECIDE in permissions_of_user(user_id=person, workspace_id=workspace_id, now=now)
+def _holds(permission: Permission, person: str, workspace_id: str, now: datetime) -> bool:
+    return permission in permissions_of_user(user_id=person, workspace_id=workspace_id, now=now)
 
 
 def _role_texts(person: str, workspace_id: str, now: datetime) -> frozenset[str]:

@@ -14,7 +14,7 @@ from django.db.models import F
 from django.utils.crypto import salted_hmac
 
 from approvals.answers import checked_answer, refuse, same_answer
-from approvals.eligibility import Eligibility
+from approvals.eligibility import DECIDED_WITH, Eligibility
 from approvals.grants import consume_grant as consume_grant, create_grant
 from approvals.lifecycle import (
     REQUEST_ALLOWED,
@@ -25,7 +25,7 @@ from approvals.lifecycle import (
     tally,
 )
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
-from approvals.selectors import MAY_DECIDE, eligibility_of, eligible_now, may_see
+from approvals.selectors import eligibility_of, eligible_now, may_see
 from approvals.types import (
     CANCEL_CODES,
     ERROR_CODES,
@@ -68,8 +68,9 @@ class ReviewOutcome:
 def open_request(*, request: NewRequest, actor: Actor, now: datetime, record: Record) -> ApprovalRequest:
     """Ask, or attach the call to an identical question of the same requester, digest and run.
 
-    A twin whose time is over is expired first and not attached to. Raises ConflictError when the call
-    waits already, InvalidError for values no request can have.
+    A question without a call meets its twin and changes nothing. A twin whose time is over is expired
+    first and not attached to. Raises ConflictError when the call waits already, InvalidError for values
+    no request can have.
     """
     _require_sound(request)
     twin = _pending_twin(request)
@@ -86,7 +87,8 @@ def open_request(*, request: NewRequest, actor: Actor, now: datetime, record: Re
         if twin is None:
             raise ConflictError("conflict", "The request met another one.") from None
         return _attach(twin, request.call_id, actor, now, record)
-    _wait(created, request.call_id, 1, now)
+    if request.call_id is not None:
+        _wait(created, request.call_id, 1, now)
     record(
         event="approval.requested",
         actor=actor,
@@ -154,8 +156,10 @@ def _insert(request: NewRequest, now: datetime) -> ApprovalRequest:
 
 
 def _attach(
-    twin: ApprovalRequest, call_id: str, actor: Actor, now: datetime, record: Record
+    twin: ApprovalRequest, call_id: str | None, actor: Actor, now: datetime, record: Record
 ) -> ApprovalRequest:
+    if call_id is None:
+        return twin
     twin.version += 1
     twin.save(update_fields=["version"])
     _wait(twin, call_id, twin.calls.count() + 1, now)
@@ -317,9 +321,11 @@ def _allow(
     seen = min(item.seen_version or 1 for item in reviews)
     calls = list(request.calls.order_by("position"))
     covered = tuple(call.call_id for call in calls if call.version <= seen)
-    grant = create_grant(request, covered, now)
+    grant = create_grant(request, covered, now) if calls else None
     _close(request, RequestStatus.ALLOWED, CloseCode.DECIDED, now)
     _record_decided(request, review, grant, actor=actor, now=now, record=record)
+    if grant is None:
+        return ReviewOutcome("allowed", request, single_operator=review.single_operator)
     record(
         event="grant.created",
         actor=actor,
@@ -391,7 +397,7 @@ def cancel_request(
 def _may_cancel(actor: Actor, request: ApprovalRequest, now: datetime) -> bool:
     if actor.kind == "system" or actor.id in (request.requester_id, request.requester_owner_id):
         return True
-    return actor.kind == "user" and MAY_DECIDE in permissions_of_user(
+    return actor.kind == "user" and DECIDED_WITH[request.subject_type] in permissions_of_user(
         user_id=actor.id, workspace_id=request.workspace_id, now=now
     )
 

@@ -76,7 +76,8 @@ ERROR_CODES: frozenset[str] = frozenset(code for code in CloseCode if code.start
 class ApprovalObligation:
     """What an answer must satisfy, already merged to the strictest by the caller.
 
-    Reviewers need one role of every set in `role_sets`; no set means any role that may decide.
+    Reviewers need one role of every set in `role_sets`; no set means any role that may decide. People
+    in `excluded` had a part in what is asked about and never answer, as the requester never does.
     """
 
     quorum: int
@@ -87,6 +88,7 @@ class ApprovalObligation:
     comment: bool
     max_uses: int | None
     policy_ids: tuple[str, ...]
+    excluded: frozenset[str] = frozenset()
 
     def as_json(self) -> dict[str, object]:
         """Return the stored form; equal obligations have equal forms."""
@@ -99,12 +101,16 @@ class ApprovalObligation:
             "comment": self.comment,
             "max_uses": self.max_uses,
             "policy_ids": sorted(self.policy_ids),
+            "excluded": sorted(self.excluded),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A question the pipeline wants answered. `context` is what the approver sees, already masked."""
+    """A question somebody wants answered. `context` is what the approver sees, already masked.
+
+    `call_id` names the tool call that waits for the answer; a question about something else has none.
+    """
 
     subject_type: str
     subject_id: str
@@ -122,7 +128,7 @@ class NewRequest:
     context: Mapping[str, object]
     risk: str
     timeout_s: int
-    call_id: str
+    call_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

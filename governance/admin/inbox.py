@@ -65,13 +65,18 @@ def items(visit: Visit, requests: Sequence[ApprovalRequest]) -> list[InboxItem]:
     The requests must come with their reviews prefetched.
     """
     names = names_of(one for row in requests for one in (row.requester_id, row.requester_owner_id))
-    reviewers = {place: _reviewer(visit, place) for place in {row.workspace_id for row in requests}}
-    return [_item(row, names, _standing(row, reviewers[row.workspace_id], visit.now)) for row in requests]
+    kinds = {(row.subject_type, row.workspace_id) for row in requests}
+    reviewers = {kind: _reviewer(visit, *kind) for kind in kinds}
+    return [
+        _item(row, names, _standing(row, reviewers[row.subject_type, row.workspace_id], visit.now))
+        for row in requests
+    ]
 
 
 def standing(visit: Visit, request: ApprovalRequest) -> Standing:
     """Return what the visitor may do with one request now; the service asks again."""
-    return _standing(request, _reviewer(visit, request.workspace_id), visit.now)
+    reviewer = _reviewer(visit, request.subject_type, request.workspace_id)
+    return _standing(request, reviewer, visit.now)
 
 
 def subject_name(request: ApprovalRequest) -> str:
@@ -79,8 +84,14 @@ def subject_name(request: ApprovalRequest) -> str:
     return request.subject_label.partition(":")[2] or request.subject_label
 
 
-def _reviewer(visit: Visit, workspace_id: str) -> Reviewer:
-    return reviewer_of(visit.principal, workspace_id, visit.code_at, visit.now)
+def _reviewer(visit: Visit, subject_type: str, workspace_id: str) -> Reviewer:
+    return reviewer_of(
+        visit.principal,
+        subject_type=subject_type,
+        workspace_id=workspace_id,
+        otp_verified_at=visit.code_at,
+        now=visit.now,
+    )
 
 
 def _standing(request: ApprovalRequest, reviewer: Reviewer, now: datetime) -> Standing:

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from hypothesis import given, strategies as st
 
-from approvals.eligibility import Question, Reviewer, may_review
+from approvals.eligibility import DECIDED_WITH, Question, Reviewer, may_review
 from approvals.lifecycle import (
     GRANT_ALLOWED,
     REQUEST_ALLOWED,
@@ -22,7 +22,8 @@ from approvals.lifecycle import (
     tally,
 )
 from approvals.scopes import grant_terms, unusable_because
-from approvals.types import GrantStatus, RequestStatus
+from approvals.types import GrantStatus, RequestStatus, SubjectType
+from identity.roles import Permission
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 texts = st.text(max_size=12)
@@ -188,13 +189,30 @@ def test_a_code_counts_as_second_factor_only_while_fresh() -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [{"quorum": 2}, {"role_sets": (frozenset({"owner"}),)}, {"requester_owner_id": "usr_1"}],
+    [
+        {"quorum": 2},
+        {"role_sets": (frozenset({"owner"}),)},
+        {"requester_owner_id": "usr_1"},
+        {"excluded": frozenset({"usr_1"})},
+    ],
 )
 def test_the_sole_holder_is_excused_with_a_mark_and_a_fresh_code(asked: dict[str, object]) -> None:
     found = may_review(reviewer(sole_holder=True), question(**asked), NOW)
     assert (found.ok, found.single_operator) == (True, True)
     stale = reviewer(sole_holder=True, otp_verified_at=None)
     assert may_review(stale, question(**asked), NOW).code == "step_up_required"
+
+
+def test_who_had_a_part_in_what_is_asked_about_never_answers() -> None:
+    asked = question(excluded=frozenset({"usr_1", "usr_2"}))
+    found = may_review(reviewer(), asked, NOW)
+    assert (found.code, found.relation) == ("self_review", "author")
+    assert may_review(reviewer(id="usr_3"), asked, NOW).ok
+
+
+def test_every_kind_of_question_names_the_permission_that_answers_it() -> None:
+    assert set(DECIDED_WITH) == set(SubjectType)
+    assert DECIDED_WITH[SubjectType.POLICY_ACTIVATION] is Permission.POLICY_ACTIVATE
 
 
 def test_a_sole_holder_who_needs_no_excuse_leaves_no_mark() -> None:
