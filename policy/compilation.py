@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +13,9 @@ import cedarpy
 
 from identity.roles import WorkspaceRole
 from kernel.canonical import digest, digest_bytes
+from policy.judging import compile_bodies
 from policy.schema import Action, CedarSchema
-from policy.slicing import ScopeIndex, Slices, policy_set
+from policy.slicing import ScopeIndex, Slices
 from policy.types import NO_SET, Finding, PolicySetRef, Risk
 
 DOMAIN = "palyra"
@@ -78,6 +79,10 @@ class CompiledSet:
     index: ScopeIndex
     slices: Slices
 
+    def without(self, ids: frozenset[str]) -> CompiledSet:
+        """Return the set as it would be less these rules, with slices of its own."""
+        return replace(self, index=self.index.without(ids), slices=self.slices.apart())
+
 
 def set_hash(files: Sequence[SourceFile], schema: CedarSchema) -> str:
     """Return the digest that names a set: domain, schema and files by name."""
@@ -109,17 +114,17 @@ def build_set(
     rules: Sequence[Rule], schema: CedarSchema, *, ref: PolicySetRef, catalog_digest: str
 ) -> CompiledSet:
     """Parse rules into handles, without validating them. Raises ValueError from Cedar."""
-    bodies = {rule.id: rule.body for rule in rules if rule.in_force}
+    built = compile_bodies({rule.id: rule.body for rule in rules if rule.in_force})
     return CompiledSet(
         ref=ref,
         catalog_digest=catalog_digest,
         rules={rule.id: rule for rule in rules if rule.in_force},
-        policy_handle=policy_set(bodies),
+        policy_handle=built.handle,
         schema_handle=_schema_handle(schema.text),
         actions=schema.actions,
         inputs=schema.inputs,
-        index=ScopeIndex(bodies),
-        slices=Slices(bodies),
+        index=built.index,
+        slices=built.slices,
     )
 
 
@@ -146,12 +151,27 @@ def _parse(file: SourceFile) -> list[Rule] | Finding:
     if _nesting(file.text) > MAX_NESTING:
         return Finding("error", "too_large", file.name, "", f"Nesting is deeper than {MAX_NESTING}.")
     try:
-        document = json.loads(cedarpy.policies_to_json_str(file.text))
+        return [_rule(file.name, body) for body in static_bodies(file.text).values()]
+    except TemplateError:
+        return Finding("error", "template_unsupported", file.name, "", "Templates are not supported.")
     except (ValueError, RecursionError) as error:
         return Finding("error", "syntax_error", file.name, "", str(error))
-    if document.get("templates"):
-        return Finding("error", "template_unsupported", file.name, "", "Templates are not supported.")
-    return [_rule(file.name, body) for body in document.get("staticPolicies", {}).values()]
+
+
+class TemplateError(Exception):
+    """The text holds a template or a link of one, which nothing here evaluates."""
+
+
+def static_bodies(text: str) -> dict[str, dict[str, Any]]:
+    """Return the policies of a text in Cedar's JSON form, in its order, by Cedar's own positional id.
+
+    Raises ValueError for text that does not parse, TemplateError for templates.
+    """
+    document = json.loads(cedarpy.policies_to_json_str(text))
+    if document.get("templates") or document.get("templateLinks"):
+        raise TemplateError
+    found: dict[str, dict[str, Any]] = document.get("staticPolicies", {})
+    return {name: found[name] for name in sorted(found, key=lambda name: int(name.removeprefix("policy")))}
 
 
 def _rule(file: str, body: Mapping[str, Any]) -> Rule:

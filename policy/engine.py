@@ -13,12 +13,14 @@ import cedarpy
 
 from identity.roles import WorkspaceRole
 from policy.compilation import OBLIGATIONS, CompiledSet, Rule
+from policy.judging import Slice, judge, slice_for
 from policy.placement import Constructed, EntityHandles
 from policy.requests import Prepared, RequestError, prepare
 from policy.schema import NAMESPACE, SKILL_EXECUTE
 from policy.slicing import Closure
 from policy.types import (
     ApprovalFacts,
+    Asked,
     Code,
     DeterminingPolicy,
     Effect,
@@ -62,21 +64,24 @@ class Case:
     config: PolicyEvaluationConfig
     policies: CompiledSet
     entities: Constructed
-    slice: cedarpy.PolicySet
-    slice_size: int
+    slice: Slice
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The rules whose scope can hold for the request, in the order of the set."""
+        return self.slice.ids
 
     def ask(self, *, allow_sensitive: bool, approval: ApprovalFacts | None) -> Answer:
         """Run one pass; raises EvaluationError on any diagnostic, whatever was decided."""
-        result = cedarpy.is_authorized(
+        verdict = judge(
             self.prepared.cedar(allow_sensitive=allow_sensitive, approval=approval),
-            self.slice,
+            self.slice.handle,
             self.entities.handle,
-            schema=self.policies.schema_handle,
+            self.policies.schema_handle,
         )
-        if result.decision is cedarpy.Decision.NoDecision or result.diagnostics.errors:
-            raise EvaluationError(result.diagnostics.errors)
-        reasons = sorted(result.diagnostics.reasons)
-        return Answer(result.allowed, tuple(self.policies.rules[reason] for reason in reasons))
+        if verdict.decision is cedarpy.Decision.NoDecision or verdict.errors:
+            raise EvaluationError(verdict.errors)
+        return Answer(verdict.allowed, tuple(self.policies.rules[reason] for reason in verdict.reasons))
 
 
 def evaluate(
@@ -94,9 +99,7 @@ def evaluate(
     """
     started = time.perf_counter_ns()
     try:
-        prepared = prepare(request, context, config, world, policies)
-        entities = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
-        decision = _evaluate(_case(prepared, context, config, policies, entities))
+        decision = _evaluate(case_of(Asked(request, context, config, world), policies, handles))
     except RequestError as error:
         decision = refuse(error.code, error.reason)
     except EvaluationError as error:
@@ -114,21 +117,20 @@ def evaluate(
     return replace(decision, explanation=explanation)
 
 
-def _case(
-    prepared: Prepared,
-    context: PolicyRequestContext,
-    config: PolicyEvaluationConfig,
-    policies: CompiledSet,
-    entities: Constructed,
-) -> Case:
-    """Put the request to the rules whose scope can hold for it."""
-    ids: tuple[str, ...] = ()
+def case_of(asked: Asked, policies: CompiledSet, handles: EntityHandles | None = None) -> Case:
+    """Put a question to the rules whose scope can hold for it.
+
+    Raises RequestError for what cannot be put at all and ValueError for facts that break the schema.
+    """
+    prepared = prepare(asked.request, asked.context, asked.config, asked.world, policies)
+    entities = (handles or EntityHandles(policies.schema_handle)).get(prepared.placement)
+    chosen = Slice(policies.slices.get(()), ())
     if prepared.action is not None:
         groups = frozenset((_ACTION, group) for group in prepared.action.groups)
         action = Closure((_ACTION, prepared.action.name), groups)
         principal, resource = entities.closure(prepared.principal), entities.closure(prepared.resource)
-        ids = policies.index.candidates(principal, action, resource)
-    return Case(prepared, context, config, policies, entities, policies.slices.get(ids), len(ids))
+        chosen = slice_for(policies, principal, action, resource)
+    return Case(prepared, asked.context, asked.config, policies, entities, chosen)
 
 
 def refuse(
@@ -167,7 +169,7 @@ def _without_approval(case: Case) -> PolicyDecision:
 
 def _if_approved(case: Case, forbids: tuple[Rule, ...]) -> PolicyDecision:
     """Ask what the best possible approval would change: what it cannot cure is named first."""
-    second = case.ask(allow_sensitive=True, approval=_most_favourable(case.policies))
+    second = case.ask(allow_sensitive=True, approval=most_favourable(case.policies))
     unknown = _unknown_obligations(second.rules)
     if unknown:
         return _deny(case, Code.OBLIGATION_UNKNOWN, second.rules, f"Unknown obligation: {unknown[0]}.")
@@ -260,7 +262,7 @@ def _explanation(
         requested_skill=prepared.resource.id if prepared.resource.type == "Skill" else None,
         request_capabilities=prepared.capabilities,
         constructed_entities=case.entities.names,
-        slice_size=case.slice_size,
+        slice_size=len(case.candidates),
         advice=tuple(rule.annotations["advice"] for rule in determining if "advice" in rule.annotations),
         labels=tuple(sorted(case.context.labels)),
     )
@@ -283,7 +285,8 @@ def _unknown_obligations(rules: Iterable[Rule]) -> list[str]:
     return sorted(name for rule in rules for name in rule.obligations - OBLIGATIONS)
 
 
-def _most_favourable(policies: CompiledSet) -> ApprovalFacts:
+def most_favourable(policies: CompiledSet) -> ApprovalFacts:
+    """Return the best approval people could give under this set."""
     roles = frozenset(role for rule in policies.rules.values() for role in rule.approver_roles)
     return ApprovalFacts("", "once", Risk.CRITICAL, _FAVOURABLE_COUNT, roles | _ALL_ROLES, frozenset())
 

@@ -50,6 +50,7 @@ class ScopeIndex:
     def __init__(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:
         """Index Cedar's JSON form of each rule, by the id Cedar reports."""
         self._ids = tuple(bodies)
+        self._left_out: frozenset[str] = frozenset()
         self._nested: _Nested = {}
         for position, body in enumerate(bodies.values()):
             self._add(position, body)
@@ -70,7 +71,15 @@ class ScopeIndex:
             for by_principal in _present(by_resource, resources):
                 for positions in _present(by_principal, principals):
                     found.update(positions)
-        return tuple(self._ids[position] for position in sorted(found))
+        ids = (self._ids[position] for position in sorted(found))
+        return tuple(one for one in ids if one not in self._left_out)
+
+    def without(self, ids: frozenset[str]) -> ScopeIndex:
+        """Return the index of the same set less these rules; both share what was built."""
+        reduced = ScopeIndex({})
+        reduced._ids, reduced._nested = self._ids, self._nested
+        reduced._left_out = self._left_out | ids
+        return reduced
 
 
 class Slices:
@@ -81,6 +90,10 @@ class Slices:
         self._size = size
         self._lock = Lock()
         self._handles: OrderedDict[tuple[str, ...], cedarpy.PolicySet] = OrderedDict()
+
+    def apart(self) -> Slices:
+        """Return the same rules with a cache of their own, for questions nobody asks twice."""
+        return Slices(self._bodies, self._size)
 
     def get(self, ids: tuple[str, ...]) -> cedarpy.PolicySet:
         """Return the handle of these rules, by their own ids; raises ValueError from Cedar."""
