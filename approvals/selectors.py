@@ -19,10 +19,9 @@ from approvals.eligibility import (
 from approvals.lifecycle import ApprovalOutcome
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
 from approvals.types import NewRequest, RequestStatus, Verdict
-from identity.authority import ANYWHERE
 from identity.authorization import authorize, strength_of
 from identity.roles import Permission
-from identity.selectors import effective_roles, holders, permissions_of_user
+from identity.selectors import effective_roles, holders, instance_holders, permissions_of_user
 from identity.types import AuthStrength, Principal, PrincipalKind
 
 
@@ -169,9 +168,8 @@ def has_eligible_reviewer(request: NewRequest, now: datetime) -> bool:
 def sole_decider(subject_type: str, now: datetime) -> str | None:
     """Return the one person who may answer such questions at all, or None when nobody or several may."""
     permission = DECIDED_WITH[subject_type]
-    found = holders(permission, now)
-    if subject_type in INSTANCE_WIDE:
-        found = frozenset(person for person in found if _holds(permission, person, ANYWHERE, now))
+    counted = instance_holders if subject_type in INSTANCE_WIDE else holders
+    found = counted(permission, now)
     return next(iter(found)) if len(found) == 1 else None
 
 

@@ -110,6 +110,15 @@ def holders(permission: Permission, now: datetime) -> frozenset[str]:
     )
 
 
+def instance_holders(permission: Permission, now: datetime) -> frozenset[str]:
+    """Return those of `holders` whose roles in `instance` give the permission, so that it reaches everywhere."""
+    return frozenset(
+        person
+        for person in holders(permission, now)
+        if permission in permissions_of_user(user_id=person, workspace_id="", now=now)
+    )
+
+
 def sole_holder(permission: Permission, now: datetime) -> str | None:
     """Return the one person who holds `permission`, or None when nobody or several do.
 

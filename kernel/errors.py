@@ -17,6 +17,7 @@ CODES: dict[str, str] = {
     "database_unavailable": "The database cannot be reached",
     "dependency_off": "A feature this one needs is off",
     "feature_disabled": "The feature is switched off",
+    "four_eyes_required": "A second person is required",
     "frozen": "A freeze is in force",
     "idempotency_in_progress": "The first request with this key is still running",
     "idempotency_key_invalid": "The idempotency key is not usable",
@@ -45,7 +46,9 @@ CODES: dict[str, str] = {
     "oidc_not_linked": "The provider's account belongs to nobody here",
     "oidc_unavailable": "The sign-in provider does not answer",
     "own_authenticator_required": "An own authenticator is required first",
+    "policy_base_moved": "Another policy set came into force meanwhile",
     "policy_invalid": "The policies do not validate",
+    "policy_lockout": "Nobody could change the rules any more",
     "policy_schema_break": "The rules in force would no longer validate",
     "posture_shadowed": "A broader scope switches this tool off",
     "posture_too_loose": "The posture is too loose for a tool of this risk",
@@ -62,6 +65,7 @@ CODES: dict[str, str] = {
     "scope_not_offered": "This scope is not offered for the request",
     "scopes_empty": "At least one scope is required",
     "self_review": "Nobody reviews their own request",
+    "simulation_stale": "No simulation stands for this activation",
     "state_changed": "The object is no longer in that state",
     "step_up_required": "A fresh one-time code is required",
     "tool_not_found": "The tool does not exist",
@@ -82,11 +86,17 @@ CODES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One finding: a JSON pointer into the input, a machine code and a sentence safe to show."""
+    """One finding: a JSON pointer into the input, a machine code and a sentence safe to show.
+
+    A finding in a policy text names its place too: line and column count from 1, 0 is the whole file.
+    """
 
     pointer: str
     code: str
     detail: str
+    line: int | None = None
+    column: int | None = None
+    policy_id: str | None = None
 
 
 class PalyraError(Exception):

@@ -24,7 +24,14 @@ _PROBLEM: dict[str, Any] = {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"pointer": _TEXT, "code": _TEXT, "detail": _TEXT},
+                "properties": {
+                    "pointer": _TEXT,
+                    "code": _TEXT,
+                    "detail": _TEXT,
+                    "line": {"type": "integer"},
+                    "column": {"type": "integer"},
+                    "policy_id": _TEXT,
+                },
                 "required": ["pointer", "code", "detail"],
             },
         },

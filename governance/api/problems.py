@@ -13,7 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from governance.api.documents import CONTENT_TYPE, document
-from kernel.errors import PalyraError, UnavailableError
+from kernel.errors import Detail, PalyraError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,14 @@ def members_of(error: PalyraError) -> dict[str, object]:
     """Return what an error adds to the common members of its problem."""
     members: dict[str, object] = dict(error.extra)
     if error.errors:
-        members["errors"] = [
-            {"pointer": item.pointer, "code": item.code, "detail": item.detail} for item in error.errors
-        ]
+        members["errors"] = [_finding(item) for item in error.errors]
     return members
+
+
+def _finding(item: Detail) -> dict[str, object]:
+    place = {"line": item.line, "column": item.column, "policy_id": item.policy_id}
+    known = {name: value for name, value in place.items() if value is not None}
+    return {"pointer": item.pointer, **known, "code": item.code, "detail": item.detail}
 
 
 def plain(request: HttpRequest, status: int, code: str, detail: str = "") -> JsonResponse:
