@@ -183,12 +183,17 @@ def _context(facts: DecisionFacts) -> PolicyRequestContext:
         capabilities=tool.capabilities if tool else frozenset(),
         posture=facts.posture.state if facts.posture else "none",
         labels=facts.labels,
-        adds_labels=tool.adds_labels if tool else frozenset(),
-        sinks=tool.sinks if tool else frozenset(),
+        adds_labels=_or(facts.adds_labels, tool.adds_labels if tool else frozenset()),
+        sinks=_or(facts.sinks, tool.sinks if tool else frozenset()),
         approval=facts.approval,
         tool_input=facts.input,
+        tainted_arguments=facts.tainted_arguments,
         calls_in_run=facts.calls_in_run,
         auth_method=facts.auth_method,
         source_ip=facts.source_ip,
         external_execution=facts.external_execution,
     )
+
+
+def _or(given: frozenset[str] | None, otherwise: frozenset[str]) -> frozenset[str]:
+    return otherwise if given is None else given

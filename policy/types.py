@@ -239,7 +239,8 @@ class DecisionFacts:
     """Everything the pipeline knows about one request. No field of it comes from the agent unchecked.
 
     `action` is `tool.execute`, `skill.execute` or a named action of the schema; `input` has passed
-    the schema gate; `labels` are those of the session.
+    the schema gate; `labels` are those of the session. `adds_labels` and `sinks` are those of this very
+    call; None stands for all that the tool's definition names.
     """
 
     principal_kind: str
@@ -338,6 +339,9 @@ class AgentFacts:
     owner: UserFacts
 
 
+    adds_labels: frozenset[str] | None = None
+    sinks: frozenset[str] | None = None
+    tainted_arguments: frozenset[str] = frozenset()
 @dataclass(frozen=True, slots=True)
 class ToolEntity:
     """The attributes of a tool that policies read; hashable, so that entity handles can be cached."""

@@ -59,6 +59,8 @@ class EventName(StrEnum):
     AGENT_SUSPENDED = "agent.suspended"
     AGENT_RESUMED = "agent.resumed"
     REQUEST_REFUSED = "request.refused"
+    LABEL_ADDED = "label.added"
+    LABEL_DECLASSIFIED = "label.declassified"
     SYSTEM_BOOTSTRAPPED = "system.bootstrapped"
     JOURNAL_KEY_ROTATED = "journal.key_rotated"
     USER_CHANGED = "user.changed"
