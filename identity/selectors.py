@@ -111,7 +111,7 @@ def holders(permission: Permission, now: datetime) -> frozenset[str]:
 
 
 def instance_holders(permission: Permission, now: datetime) -> frozenset[str]:
-    """Return those of `holders` whose roles in `instance` give the permission, so that it reaches everywhere."""
+    """Return those of `holders` whose roles in `instance` give the permission: it reaches everywhere."""
     return frozenset(
         person
         for person in holders(permission, now)

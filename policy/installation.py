@@ -141,4 +141,9 @@ def _prepare_default_workspace(actor: Actor, now: datetime, record: Record) -> N
 
 def _record(event: str, rules: PolicySet, actor: Actor, now: datetime, record: Record) -> None:
     data: dict[str, object] = {"version": rules.version, "hash": rules.hash or "", "domain": rules.domain}
+    if event == "policy.drafted":
+        data = {"version": rules.version, "domain": rules.domain, "source": "shipped", "base": None}
+    if event == "policy.activated":
+        more = {"reason": rules.reason, "simulation": None, "loosened": None, "request": None}
+        data |= {"previous": None, "single_operator": False, **more}
     record(event=event, actor=actor, subject=rules.pk, now=now, data=data)

@@ -172,19 +172,31 @@ class RunClosed:
     close_code: str
 
 
-@event(E.POLICY_DRAFTED, E.POLICY_VALIDATED, E.POLICY_ACTIVATED)
-class PolicySetMoved:
-    version: int
-    hash: str
-    domain: str
-
-
-@event(E.TOOL_REGISTERED, E.TOOL_CHANGED)
-class ToolDefined:
+@event(E.TOOL_REGISTERED, E.TOOL_CHANGED, E.TOOL_ENABLED, E.TOOL_DISABLED)
+class ToolMoved:
     tool: str
     kind: str
     version: int
     definition_digest: str
+    enabled: bool
+    reason: str
+    single_operator: bool
+
+
+@event(E.TOOL_CALL_CONFIG_CHANGED)
+class ToolCallConfigChanged:
+    workspace: str
+    version: int
+    changed: dict[str, Any]
+    reason: str
+
+
+@event(E.SENSITIVE_RULE_CHANGED)
+class SensitiveRuleChanged:
+    workspace: str
+    kind: str
+    value: str
+    present: bool
 
 
 @event(E.ALLOWLIST_CHANGED)
