@@ -84,7 +84,7 @@ class PolicyFile(models.Model):
     """One file of a set. Triggers of both databases refuse any change outside a draft."""
 
     policy_set = models.ForeignKey(PolicySet, models.CASCADE, related_name="files")
-    name = models.CharField(max_length=70)
+    name = models.CharField(max_length=74)
     text = models.TextField()
     position = models.PositiveSmallIntegerField()
 
@@ -101,7 +101,7 @@ class PolicyFinding(models.Model):
     policy_set = models.ForeignKey(PolicySet, models.CASCADE, related_name="findings")
     severity = models.CharField(max_length=8, choices=[("error", "error"), ("warning", "warning")])
     code = models.CharField(max_length=40)
-    file = models.CharField(max_length=70, blank=True)
+    file = models.CharField(max_length=74, blank=True)
     line = models.PositiveIntegerField(default=0)
     column = models.PositiveIntegerField(default=0)
     policy_id = models.CharField(max_length=80, blank=True)
@@ -144,7 +144,7 @@ class Tool(models.Model):
     risk = models.CharField(max_length=16, choices=_choices(Risk))
     adds_labels = models.JSONField(default=list)
     sinks = models.JSONField(default=list)
-    units = models.JSONField(default=dict)
+    units = models.JSONField(default=list)
     secrets = models.JSONField(default=list)
     egress_hosts = models.JSONField(default=list)
     parallelism = models.CharField(max_length=16, default="exclusive")
@@ -161,7 +161,10 @@ class Tool(models.Model):
 
 
 class ToolVersion(models.Model):
-    """What a tool is in one version. Triggers of both databases refuse any change."""
+    """What a tool is in one version. Triggers of both databases refuse any change.
+
+    `cedar_fragment` is the record type of its input; `registered_by` who brought it in.
+    """
 
     tool = models.ForeignKey(Tool, models.PROTECT, related_name="versions")
     version = models.PositiveIntegerField()
@@ -171,6 +174,7 @@ class ToolVersion(models.Model):
     argv_template = models.JSONField(null=True)
     resource_template = models.CharField(max_length=256, blank=True)
     definition_digest = models.CharField(max_length=71)
+    registered_by = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -260,7 +264,7 @@ class PostureOverride(models.Model):
     state = models.CharField(max_length=16, choices=_choices(PostureState))
     overridable = models.BooleanField(default=True)
     reason = models.CharField(max_length=500, blank=True)
-    source = models.CharField(max_length=64, default="manual")
+    source = models.CharField(max_length=160, default="manual")
     actor = models.CharField(max_length=40)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)

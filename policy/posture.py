@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kernel.errors import AuthenticationError, InvalidError
+from kernel.errors import AuthenticationError, ConflictError, InvalidError
 from policy.types import Code, EffectivePosture, PostureRow, PostureState, Risk, ScopeKind, ToolCapability
 
 FRESH_OTP = timedelta(minutes=5)
@@ -14,6 +15,38 @@ MAX_PROCESS = timedelta(hours=24)
 MAX_REASON = 500
 
 Scope = tuple[str, str]
+_ANY_NARROWER = PostureRow("narrower", "*", PostureState.ALWAYS_ALLOW)
+_STRICTNESS = (PostureState.ALWAYS_ALLOW, PostureState.ASK_EACH_TIME, PostureState.DISABLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A scope with what contains it. `workspace_id` is empty for global only; a session names its agent."""
+
+    kind: str
+    id: str
+    workspace_id: str = ""
+    agent_id: str | None = None
+
+    @property
+    def scope(self) -> Scope:
+        return (self.kind, self.id)
+
+    @property
+    def chain(self) -> tuple[Scope, ...]:
+        """The scopes that apply here, broadest first; this one is the last."""
+        if self.kind == ScopeKind.GLOBAL:
+            return ((ScopeKind.GLOBAL, ""),)
+        session_id = self.id if self.kind == ScopeKind.SESSION else None
+        agent_id = self.agent_id if self.kind != ScopeKind.WORKSPACE else None
+        return scope_chain(workspace_id=self.workspace_id, agent_id=agent_id, session_id=session_id)
+
+    @property
+    def broader(self) -> tuple[Scope, ...]:
+        return self.chain[:-1]
+
+
+GLOBAL = Place(ScopeKind.GLOBAL, "")
 
 
 def scope_chain(*, workspace_id: str, agent_id: str | None, session_id: str | None) -> tuple[Scope, ...]:
@@ -67,9 +100,57 @@ def live_rows(chain: Sequence[Scope], overrides: Sequence[PostureRow], now: date
     ]
 
 
-def is_shadowed(state: str, broader: Sequence[PostureRow]) -> bool:
-    """Tell whether a looser row would stand below a disabled one, where it could never count."""
-    return state != PostureState.DISABLED and any(row.state == PostureState.DISABLED for row in broader)
+def require_unshadowed(state: str, broader: Sequence[PostureRow]) -> None:
+    """Raise ConflictError `posture_shadowed` for a row that could never count.
+
+    That is a looser row below a disabled one, or an always_allow below an ask that may not be overridden.
+    """
+    reason = shadow_over(state, broader)
+    if reason:
+        raise ConflictError("posture_shadowed", reason)
+
+
+def shadow_over(state: str, broader: Sequence[PostureRow]) -> str:
+    """Return why a row of this state could never count below those of broader scopes, or an empty text."""
+    if state != PostureState.DISABLED and any(row.state == PostureState.DISABLED for row in broader):
+        return "A broader scope switches this tool off."
+    pinned = any(row.state == PostureState.ASK_EACH_TIME and not row.overridable for row in broader)
+    if state == PostureState.ALWAYS_ALLOW and pinned:
+        return "A broader scope asks each time and may not be overridden."
+    return ""
+
+
+def loosens(
+    *,
+    before: PostureRow | None,
+    after: PostureRow | None,
+    place: Place,
+    broader: Sequence[PostureRow],
+    requires_approval: bool,
+    now: datetime,
+) -> bool:
+    """Tell whether a tool would be freer at any moment from `now` on if `after` stood in `before`'s place.
+
+    The row is weighed with what stands above it now, as if nothing stood above it, and as a narrower
+    scope feels it: all three have to come out no freer. An always_allow that somebody wrote is freer
+    than one by default, since only the former answers for a sensitive tool.
+    """
+    ends = [row.expires_at for row in (before, after, *broader) if row is not None and row.expires_at]
+    moments = [now, *(end for end in ends if end > now)]
+    narrower = (None,) if place.kind == ScopeKind.SESSION else (None, _ANY_NARROWER)
+    return any(
+        _freedom((*above, after, below), requires_approval, at)
+        > _freedom((*above, before, below), requires_approval, at)
+        for above in (tuple(broader), ())
+        for below in narrower
+        for at in moments
+    )
+
+
+def require_code(otp_verified_at: datetime | None, now: datetime) -> None:
+    """Raise AuthenticationError `step_up_required` without a one-time code of the last five minutes."""
+    if otp_verified_at is None or not now - FRESH_OTP <= otp_verified_at <= now:
+        raise AuthenticationError("step_up_required", "A fresh one-time code is required.")
 
 
 def check_loosening(
@@ -94,8 +175,23 @@ def check_loosening(
     longest = MAX_PROCESS if ToolCapability.PROCESS_EXEC in capabilities else MAX_HIGH
     if not reason.strip() or expires_at is None or expires_at > now + longest:
         raise InvalidError("posture_too_loose", f"Needs a reason and an end within {longest}.")
-    if otp_verified_at is None or not now - FRESH_OTP <= otp_verified_at <= now:
-        raise AuthenticationError("step_up_required", "A fresh one-time code is required.")
+    require_code(otp_verified_at, now)
+
+
+def _freedom(rows: Sequence[PostureRow | None], requires_approval: bool, at: datetime) -> tuple[int, bool]:
+    """Return how free a tool is under these rows, broadest first; more is freer."""
+    standing = [row for row in rows if row is not None]
+    found = effective_posture(
+        requires_approval=requires_approval,
+        chain=[(row.scope_kind, row.scope_id) for row in standing],
+        overrides=standing,
+        locks=(),
+        now=at,
+    )
+    return (
+        -_STRICTNESS.index(PostureState(found.state)),
+        found.explicit and found.state == PostureState.ALWAYS_ALLOW,
+    )
 
 
 def _most_specific(rows: Sequence[PostureRow]) -> PostureRow | None:

@@ -132,7 +132,7 @@ def posture(
     try:
         with reading():
             rows = _overrides(tool_name)
-            found = locks if tool is None else (*locks, *_locks(tool, workspace_id))
+            found = locks if tool is None else (*locks, *lock_reasons(tool, workspace_id))
     except (DatabaseError, EpochMissingError, NotFoundError):
         return unavailable(default_requires_approval)
     return effective_posture(
@@ -155,21 +155,30 @@ def _overrides(tool_name: str) -> list[PostureRow]:
     ]
 
 
-def _locks(tool: ToolFacts, workspace_id: str) -> tuple[str, ...]:
-    """Return why a tool cannot be used in a workspace at all, most telling first."""
-    limits = tool_call_config(workspace_id)
-    allowlisted = tool.name in config_for(current(), workspace_id).allowlisted_tools
+def lock_reasons(tool: ToolFacts, workspace_id: str, host_lock: str = "") -> tuple[str, ...]:
+    """Return why a tool cannot be used at all, most telling first.
+
+    An empty `workspace_id` asks for what holds everywhere. `host_lock` is what the caller knows of the
+    hosts. Raises EpochMissingError, and NotFoundError for a workspace without limits.
+    """
     found = (
-        (not allowlisted, "The tool is not on the workspace's allowlist."),
+        *(_locks_of_workspace(tool, workspace_id) if workspace_id else ()),
         (not tool.enabled, "The tool is switched off."),
         (not tool.runtime_supported, "Nothing can run this tool here."),
-        (
-            ToolCapability.PROCESS_EXEC in tool.capabilities and not limits.process_runner_enabled,
-            "The process runner is switched off.",
-        ),
-        (tool.tier == "A" and not limits.wasm_enabled, "WebAssembly is switched off."),
+        (bool(host_lock), host_lock),
     )
     return tuple(reason for holds, reason in found if holds)
+
+
+def _locks_of_workspace(tool: ToolFacts, workspace_id: str) -> tuple[tuple[bool, str], ...]:
+    limits = tool_call_config(workspace_id)
+    allowlisted = tool.name in config_for(current(), workspace_id).allowlisted_tools
+    runs_processes = ToolCapability.PROCESS_EXEC in tool.capabilities
+    return (
+        (not allowlisted, "The tool is not on the workspace's allowlist."),
+        (runs_processes and not limits.process_runner_enabled, "The process runner is switched off."),
+        (tool.tier == "A" and not limits.wasm_enabled, "WebAssembly is switched off."),
+    )
 
 
 def _refused(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 
 from kernel.record import Actor
+
+_NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class RecordedEvent:
 
 @dataclass(slots=True)
 class RecordedEvents:
-    """A `Record` that remembers what it was given."""
+    """A `Record` that remembers what it was given. No two of its events ever share an id."""
 
     events: list[RecordedEvent] = field(default_factory=list)
 
@@ -38,7 +41,7 @@ class RecordedEvents:
         call: str | None = None,
     ) -> str:
         self.events.append(RecordedEvent(event, actor, subject, now, dict(data), run, call))
-        return f"evt_{len(self.events)}"
+        return f"evt_{next(_NUMBERS)}"
 
     @property
     def names(self) -> list[str]:

@@ -8,7 +8,7 @@ from governance.journal.event_register import event
 
 @event(E.POLICY_DRAFTED)
 class PolicyDrafted:
-    """`source` is the `pol_` id the text came from, `import`, `shipped` or empty; `base` is what was in force."""
+    """`source` is the `pol_` id the text came from, `import`, `shipped` or empty; `base` was in force then."""
 
     version: int
     domain: str
@@ -89,3 +89,27 @@ class PolicyActivationRefused:
     hash: str
     in_force: str
     request: str | None
+
+
+@event(E.POSTURE_SCOPE_RESET, E.POSTURE_PRESET_APPLIED, E.POSTURE_UNDONE)
+class PosturesMoved:
+    """`changes` lists tool, state before and state after; an empty state is no row."""
+
+    scope_kind: str
+    scope_id: str
+    source: str
+    reason: str
+    undoes: str | None
+    changes: list[list[str]]
+
+
+@event(E.RECOMMENDATION_ACCEPTED, E.RECOMMENDATION_DISMISSED, E.RECOMMENDATION_DEFERRED)
+class RecommendationAnswered:
+    recommendation: str
+    tool: str
+    scope_kind: str
+    scope_id: str
+    before: str
+    after: str
+    until: str | None
+    reason: str

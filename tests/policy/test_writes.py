@@ -350,7 +350,7 @@ def test_override_can_be_cleared_once(cast: Cast) -> None:
     place = {"tool": "fs.read", "scope_kind": "agent", "scope_id": cast.agent.pk}
     record = RecordedEvents()
     with transaction.atomic():
-        clear_posture(**place, actor=SYSTEM, now=NOW, record=record)
+        clear_posture(**place, otp_verified_at=NOW, actor=SYSTEM, now=NOW, record=record)
     assert record.names == ["posture.override_cleared"]
     assert effective(cast).explicit is False
     with pytest.raises(NotFoundError), transaction.atomic():
