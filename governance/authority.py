@@ -6,16 +6,18 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from approvals.models import ApprovalRequest
 from identity.access import FEATURE_OF, decide
 from identity.authorization import authorize, strength_of
 from identity.roles import Permission
 from identity.types import AuthStrength, Principal
-from kernel.errors import AuthenticationError, RefusedError
+from kernel.errors import AuthenticationError, RefusedError, UnavailableError
 from policy import services as policy
-from policy.types import Effect, EntityRef
+from policy.types import Code, Effect, EntityRef
 
 F = TypeVar("F", bound=Callable[..., object])
+
+SERVER = EntityRef("Server", "palyra")
+"""What a verb on the whole installation is done to."""
 
 
 def needs(permission: Permission | None) -> Callable[[F], F]:
@@ -64,16 +66,35 @@ def require_feature(principal: Principal, key: str, workspace_id: str) -> None:
         raise RefusedError("feature_disabled", f"The feature {key} is off here.")
 
 
-def require_governed(
-    principal: Principal, permission: Permission, request: ApprovalRequest, now: datetime
+def require_verb(
+    principal: Principal,
+    permission: Permission,
+    workspace_id: str,
+    now: datetime,
+    *,
+    resource: EntityRef | None = None,
 ) -> None:
-    """Raise RefusedError unless the active policy set permits this verb on the request."""
+    """Ask both locks of a management verb: the permission, and a Cedar allow of its governance action.
+
+    The verb is done to `resource`, or to the workspace. Raises as `require_permission` and
+    `require_policy`.
+    """
+    require_permission(principal, permission, workspace_id, now)
+    within = resource or EntityRef("Workspace", workspace_id)
+    require_policy(principal, permission, within, workspace_id, now)
+
+
+def require_policy(
+    principal: Principal, permission: Permission, resource: EntityRef, workspace_id: str, now: datetime
+) -> None:
+    """Raise RefusedError unless the active policy set permits this verb on the resource.
+
+    UnavailableError `not_ready` while no set can be asked: then nothing is governed, and nothing changes.
+    """
     decision = policy.permit_governance(
-        principal=principal,
-        permission=permission,
-        resource=EntityRef("ApprovalRequest", request.id),
-        workspace_id=request.workspace_id,
-        now=now,
+        principal=principal, permission=permission, resource=resource, workspace_id=workspace_id, now=now
     )
+    if decision.reason_code == Code.NO_ACTIVE_SET:
+        raise UnavailableError("not_ready", decision.reason)
     if decision.effect is not Effect.ALLOW:
         raise RefusedError("role_required", f"Policy does not permit {permission.value} here.")

@@ -31,6 +31,7 @@ from identity.roles import Permission
 from identity.types import Principal
 from kernel.errors import ConflictError, Detail, InvalidError, PalyraError
 from kernel.ids import new_id
+from policy.types import EntityRef
 
 Render = Callable[[CallView], tuple[int, object]]
 Clock = Callable[[], datetime]
@@ -120,7 +121,14 @@ def review(
             outcome = approvals.record_review(
                 request_id=request_id, principal=principal, review=answer, now=now, record=record
             )
-            authority.require_governed(principal, Permission.APPROVALS_DECIDE, outcome.request, now)
+            asked = outcome.request
+            authority.require_policy(
+                principal,
+                Permission.APPROVALS_DECIDE,
+                EntityRef("ApprovalRequest", asked.id),
+                asked.workspace_id,
+                now,
+            )
             _apply(outcome, principal, now)
             if ticket is not None and render is not None and outcome.kind != "expired":
                 status, body = render(outcome)

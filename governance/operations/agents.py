@@ -22,6 +22,7 @@ from identity.reach import require_agent
 from identity.roles import Permission
 from identity.types import Principal
 from kernel.record import Actor, Record
+from policy.types import EntityRef
 
 Render = Callable[[Agent], object]
 
@@ -45,7 +46,7 @@ def register(
 ) -> Agent:
     """Register an agent in the principal's workspace under a person with a role there."""
     with transaction.atomic(durable=True):
-        authority.require_permission(principal, Permission.AGENTS_MANAGE, principal.workspace_id, now)
+        authority.require_verb(principal, Permission.AGENTS_MANAGE, principal.workspace_id, now)
         owner = User.objects.filter(pk=owner_id).first()
         if owner is None:
             raise invalid("/owner", "no_role", "The owner has no live role in this workspace.")
@@ -145,7 +146,8 @@ def _move(move: _Move, principal: Principal, agent_id: str, reason: str, now: da
 def _require_manageable(principal: Principal, agent_id: str, now: datetime) -> None:
     """NotFoundError for an agent that is not in reach; one that is shared is seen, and not managed."""
     agent = require_agent(principal, agent_id)
-    authority.require_permission(principal, Permission.AGENTS_MANAGE, agent.workspace_id, now)
+    resource = EntityRef("Agent", agent.pk)
+    authority.require_verb(principal, Permission.AGENTS_MANAGE, agent.workspace_id, now, resource=resource)
 
 
 def _end_runs(agent_id: str, actor: Actor, now: datetime) -> None:

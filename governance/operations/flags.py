@@ -26,7 +26,9 @@ def change(
 ) -> FlagChange:
     """Change one feature flag. The next request of every process finds it changed."""
     with transaction.atomic(durable=True):
-        authority.require_permission(principal, Permission.ROLLOUT_MANAGE, principal.workspace_id, now)
+        authority.require_verb(
+            principal, Permission.ROLLOUT_MANAGE, principal.workspace_id, now, resource=authority.SERVER
+        )
         return rollout.change_flag(
             key=key,
             wishes=wishes,

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from governance import bootstrapped, founding, idempotency
-from governance.authority import needs, require_permission
+from governance.authority import SERVER, needs, require_verb
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.operations.signing_in import WRONG_CODE, accepted_factor
@@ -81,7 +81,7 @@ def clear_bootstrap(
 def _require_may_clear(principal: Principal, owner: User | None, now: datetime) -> None:
     """The owner's code is the fresh proof, so of the owner no other one is asked."""
     if owner is None or principal.id != owner.pk:
-        require_permission(principal, Permission.TRUST_OPERATE, principal.workspace_id, now)
+        require_verb(principal, Permission.TRUST_OPERATE, principal.workspace_id, now, resource=SERVER)
     elif Permission.TRUST_OPERATE not in principal.permissions:
         raise RefusedError("insufficient_scope", "This credential does not hold trust.operate.")
 

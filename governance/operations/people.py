@@ -163,4 +163,4 @@ def reset_factor_on_the_machine(*, username: str, reason: str, now: datetime) ->
 
 def _require_authority(principal: Principal, now: datetime) -> None:
     instance = workspace_by_slug(INSTANCE)
-    authority.require_permission(principal, Permission.USERS_MANAGE, instance.pk, now)
+    authority.require_verb(principal, Permission.USERS_MANAGE, instance.pk, now)

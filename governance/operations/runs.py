@@ -181,5 +181,7 @@ def _require_may_cancel(
 ) -> None:
     """The requester and its owner cancel their own; anybody else's needs `runs.cancel_any`."""
     own = principal.id in (requester_id, owner_id)
-    permission = Permission.RUNS_CANCEL if own else Permission.RUNS_CANCEL_ANY
-    authority.require_permission(principal, permission, workspace_id, now)
+    if own:
+        authority.require_permission(principal, Permission.RUNS_CANCEL, workspace_id, now)
+    else:
+        authority.require_verb(principal, Permission.RUNS_CANCEL_ANY, workspace_id, now)

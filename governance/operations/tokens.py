@@ -21,9 +21,11 @@ from identity.roles import Permission
 from identity.selectors import DEFAULT, user_by_name, workspace_by_slug
 from identity.token_rules import DEFAULT_OVERLAP_SECONDS, LOOPBACK, MOST_REPORTED
 from identity.token_selectors import require_token
+from identity.tokens import TokenKind
 from identity.types import AuthStrength, Principal
 from kernel.errors import AuthenticationError, InvalidError, NotFoundError
 from kernel.record import system_actor
+from policy.types import EntityRef
 
 MOST_EXPOSED = 8
 Render = Callable[[ApiToken], object]
@@ -45,6 +47,7 @@ def mint(
     """
     with transaction.atomic(durable=True):
         minted = minting.mint_wished(wishes=wishes, minter=principal, now=now, record=record)
+        _require_policy(principal, minted.token, now)
         _store(ticket, render, minted.token, status=201)
     return minted
 
@@ -67,6 +70,7 @@ def rotate(
         minted = minting.rotate_token(
             token_id=token_id, overlap_seconds=overlap_seconds, minter=principal, now=now, record=record
         )
+        _require_policy(principal, minted.token, now)
         _store(ticket, render, minted.token, status=201)
     return minted
 
@@ -89,7 +93,13 @@ def revoke(
     with transaction.atomic(durable=True):
         token = require_token(principal, token_id)
         if token.principal_user_id != principal.id:
-            authority.require_permission(principal, Permission.API_TOKENS_MANAGE, token.workspace_id, now)
+            authority.require_verb(
+                principal,
+                Permission.API_TOKENS_MANAGE,
+                token.workspace_id,
+                now,
+                resource=EntityRef("Token", token.pk),
+            )
         elif strength_of(principal, now) < AuthStrength.MFA:
             raise AuthenticationError("step_up_required", "Revoking a token needs a one-time code.")
         token = revocation.revoke_token(
@@ -176,6 +186,13 @@ def note_exposure(*, texts: Sequence[str], place: str, client_ip: str, now: date
             now=now,
             record=record,
         )
+
+
+def _require_policy(principal: Principal, token: ApiToken, now: datetime) -> None:
+    """Ask Cedar about a token that is minted for somebody else than its minter; refusing undoes it."""
+    if token.kind != TokenKind.USER:
+        resource = EntityRef("Token", token.pk)
+        authority.require_policy(principal, Permission.TOKENS_MINT, resource, token.workspace_id, now)
 
 
 def _store(ticket: Ticket | None, render: Render | None, token: ApiToken, *, status: int) -> None:

@@ -41,7 +41,7 @@ def create(
     """Create a workspace and make the principal its first owner."""
     with transaction.atomic(durable=True):
         instance = workspace_by_slug(INSTANCE)
-        authority.require_permission(principal, Permission.WORKSPACE_MANAGE, instance.pk, now)
+        authority.require_verb(principal, Permission.WORKSPACE_MANAGE, instance.pk, now)
         workspace = workspaces.create_workspace(
             slug=slug,
             name=name,
@@ -66,7 +66,7 @@ def archive(
     """Put a workspace out of use for good; agents and tokens there stop."""
     with transaction.atomic(durable=True):
         require_workspace(principal, workspace_id)
-        authority.require_permission(principal, Permission.WORKSPACE_MANAGE, workspace_id, now)
+        authority.require_verb(principal, Permission.WORKSPACE_MANAGE, workspace_id, now)
         workspace = workspaces.archive_workspace(
             workspace_id=workspace_id, actor=principal.actor(), now=now, record=record
         )
@@ -90,7 +90,7 @@ def grant(
     """Give a person or a team one more role. Outside the built-in workspaces this needs `team_mode`."""
     with transaction.atomic(durable=True):
         workspace = require_workspace(principal, workspace_id)
-        authority.require_permission(principal, MEMBERSHIPS, workspace_id, now)
+        authority.require_verb(principal, MEMBERSHIPS, workspace_id, now)
         if team_id is not None or workspace.slug not in workspaces.BUILT_IN:
             authority.require_feature(principal, TEAM_MODE, workspace_id)
         membership = memberships.grant_membership(
@@ -120,7 +120,7 @@ def remove(
         if memberships.is_own(found, principal.actor()):
             _require_strength(principal, AuthStrength.FRESH_MFA, now)
         else:
-            authority.require_permission(principal, MEMBERSHIPS, found.workspace_id, now)
+            authority.require_verb(principal, MEMBERSHIPS, found.workspace_id, now)
         return memberships.remove_membership(
             membership_id=membership_id, actor=principal.actor(), now=now, record=record
         )
@@ -199,7 +199,7 @@ def invite(
     """Offer a role to whoever holds the text; it is in the answer and nowhere else."""
     with transaction.atomic(durable=True):
         require_workspace(principal, workspace_id)
-        authority.require_permission(principal, Permission.INVITATIONS_MANAGE, workspace_id, now)
+        authority.require_verb(principal, Permission.INVITATIONS_MANAGE, workspace_id, now)
         invited = invitations.create_invitation(
             workspace_id=workspace_id,
             email=email,
@@ -220,7 +220,7 @@ def revoke_invitation(
     """Withdraw an offer."""
     with transaction.atomic(durable=True):
         require_workspace(principal, workspace_id)
-        authority.require_permission(principal, Permission.INVITATIONS_MANAGE, workspace_id, now)
+        authority.require_verb(principal, Permission.INVITATIONS_MANAGE, workspace_id, now)
         if not Invitation.objects.filter(pk=invitation_id, workspace_id=workspace_id).exists():
             raise NotFoundError("not_found", "There is no such invitation.")
         return invitations.revoke_invitation(
@@ -267,7 +267,7 @@ def share(
     """
     with transaction.atomic(durable=True):
         home_id = _home_of(principal, resource_kind, resource_id)
-        authority.require_permission(principal, Permission.WORKSPACE_SHARING_MANAGE, home_id, now)
+        authority.require_verb(principal, Permission.WORKSPACE_SHARING_MANAGE, home_id, now)
         made = shares.share_resource(
             kind=resource_kind,
             resource_id=resource_id,
@@ -287,7 +287,7 @@ def unshare(*, principal: Principal, workspace_id: str, share_id: str, now: date
     """Close a share of this workspace, given or received."""
     with transaction.atomic(durable=True):
         require_workspace(principal, workspace_id)
-        authority.require_permission(principal, Permission.WORKSPACE_SHARING_MANAGE, workspace_id, now)
+        authority.require_verb(principal, Permission.WORKSPACE_SHARING_MANAGE, workspace_id, now)
         return shares.unshare_resource(
             share_id=share_id, workspace_id=workspace_id, actor=principal.actor(), now=now, record=record
         )
@@ -295,7 +295,7 @@ def unshare(*, principal: Principal, workspace_id: str, share_id: str, now: date
 
 def _require_team_right(principal: Principal, workspace_id: str, now: datetime) -> Workspace:
     workspace = require_workspace(principal, workspace_id)
-    authority.require_permission(principal, MEMBERSHIPS, workspace_id, now)
+    authority.require_verb(principal, MEMBERSHIPS, workspace_id, now)
     authority.require_feature(principal, TEAM_MODE, workspace_id)
     return workspace
 

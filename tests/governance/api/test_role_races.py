@@ -93,6 +93,10 @@ def disabling(by: Principal, user_id: str) -> Work:
     return partial(people.disable, principal=by, user_id=user_id, reason="a race", now=utc_now())
 
 
+REFUSED_LAST = (["done", "last_owner"], ["done", "role_required"])
+"""Whoever comes second is the last owner's reason to stay, or finds that the rules no longer know them."""
+
+
 def test_two_owners_who_act_on_each_other_leave_one(committed_world: World) -> None:
     world = committed_world
     instance = Workspace.objects.get(slug="instance")
@@ -103,13 +107,13 @@ def test_two_owners_who_act_on_each_other_leave_one(committed_world: World) -> N
             removing(principal(second, world.workspace), ownership(first, world.workspace)),
         )
         before = JournalEvent.objects.filter(type__endswith="membership.removed").count()
-        assert together(*ways) == ["done", "last_owner"]
+        assert together(*ways) in REFUSED_LAST
         assert len(lasting_ownerships(world.workspace.pk)) == 1
         assert JournalEvent.objects.filter(type__endswith="membership.removed").count() == before + 1
     for number in range(ROUNDS):
         first, second = owners_of(world, instance, f"chief-{number}", f"deputy-{number}")
         by_first, by_second = principal(first, world.workspace), principal(second, world.workspace)
-        assert together(disabling(by_first, second), disabling(by_second, first)) == ["done", "last_owner"]
+        assert together(disabling(by_first, second), disabling(by_second, first)) in REFUSED_LAST
         assert len(lasting_ownerships(instance.pk)) == 1
     for number in range(ROUNDS):
         first, second = owners_of(world, instance, f"left-{number}", f"right-{number}")

@@ -1,0 +1,160 @@
+"""A management verb needs the permission of the matrix and the allow of the rules in force, both."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from governance import operations
+from governance.operations import agents, flags, people, tokens, workspaces
+from identity.minting import TokenWishes
+from identity.models import Agent, FeatureFlag, User, Workspace
+from identity.roles import AGENT_PERMISSIBLE, Permission
+from identity.rollout import FlagWishes
+from identity.tokens import TokenKind
+from identity.types import Principal
+from kernel.errors import RefusedError, UnavailableError
+from policy.epoch import raise_epoch
+from policy.installation import baseline_files
+from policy.models import PolicyFile, PolicySet
+from policy.services import install_baseline
+from tests.builders import RecordedEvents
+from tests.cast import NOW, SYSTEM, Cast, enrol, make_cast, principal
+from vault import services as vault
+
+pytestmark = pytest.mark.django_db
+FORBID = """
+@id("nobody_governs")
+forbid (principal, action in Palyra::Action::"governance", resource);
+"""
+REASON = "closing down for a test"
+
+
+@pytest.fixture
+def cast() -> Cast:
+    vault.ensure_ready(now=NOW)
+    cast = make_cast()
+    install_baseline(actor=SYSTEM, now=NOW, record=RecordedEvents())
+    for key in ("api_tokens", "team_mode"):
+        on = {"enabled": True, "stage": "general", "changed_at": NOW}
+        FeatureFlag.objects.update_or_create(key=key, defaults=on)
+    return cast
+
+
+def put_in_force(extra: str) -> None:
+    """Replace the rules in force by the shipped ones and `extra`."""
+    PolicySet.objects.filter(state="active").update(state="superseded")
+    draft = PolicySet.objects.create(id="pol_2", version=2, title="test", created_at=NOW)
+    for place, file in enumerate(baseline_files()):
+        PolicyFile.objects.create(policy_set=draft, name=file.name, text=file.text, position=place)
+    PolicyFile.objects.create(policy_set=draft, name="extra.cedar", text=extra, position=99)
+    PolicySet.objects.filter(pk=draft.pk).update(state="active", hash="sha256:2")
+    raise_epoch()
+
+
+Verb = Callable[[Principal, Cast], object]
+VERBS: dict[str, Verb] = {
+    "agents.register": lambda who, cast: agents.register(
+        principal=who, name="another", owner_id=cast.agent_owner.pk, now=NOW
+    ),
+    "agents.suspend": lambda who, cast: agents.suspend(
+        principal=who, agent_id=cast.agent.pk, reason=REASON, now=NOW
+    ),
+    "people.create": lambda who, cast: people.create(
+        principal=who, username="another", email="another@example.com", now=NOW
+    ),
+    "people.disable": lambda who, cast: people.disable(
+        principal=who, user_id=cast.auditor.pk, reason=REASON, now=NOW
+    ),
+    "flags.change": lambda who, cast: flags.change(
+        principal=who,
+        key="mcp",
+        wishes=FlagWishes(enabled=True, reason=REASON),
+        seen_version=1,
+        now=NOW,
+    ),
+    "workspaces.create": lambda who, cast: workspaces.create(
+        principal=who, slug="another", name="Another", now=NOW
+    ),
+    "tokens.mint": lambda who, cast: tokens.mint(
+        principal=who,
+        wishes=TokenWishes(
+            kind=TokenKind.AGENT,
+            label="another",
+            scopes=("runs.create",),
+            expires_in_days=1,
+            agent_id=cast.agent.pk,
+        ),
+        now=NOW,
+    ),
+}
+
+
+def rows() -> tuple[int, ...]:
+    suspended = Agent.objects.filter(state="suspended").count()
+    active = User.objects.filter(is_active=True).count()
+    return (Agent.objects.count(), suspended, User.objects.count(), active, Workspace.objects.count())
+
+
+def owner_of(cast: Cast) -> Principal:
+    enrol(cast.owner)
+    return principal(cast.owner, cast.default)
+
+
+@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.django_db(transaction=True)
+def test_a_verb_that_the_rules_forbid_is_refused_and_changes_nothing(name: str, cast: Cast) -> None:
+    who = owner_of(cast)
+    put_in_force(FORBID)
+    before = rows()
+    with pytest.raises(RefusedError) as caught:
+        VERBS[name](who, cast)
+    assert caught.value.code == "role_required"
+    assert "Policy" in caught.value.detail
+    assert rows() == before
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "flags.change"])
+@pytest.mark.django_db(transaction=True)
+def test_the_same_verb_is_done_under_the_shipped_rules(name: str, cast: Cast) -> None:
+    VERBS[name](owner_of(cast), cast)
+
+
+@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.django_db(transaction=True)
+def test_without_rules_in_force_nothing_is_governed(name: str, cast: Cast) -> None:
+    who = owner_of(cast)
+    PolicySet.objects.update(state="superseded")
+    raise_epoch()
+    with pytest.raises(UnavailableError):
+        VERBS[name](who, cast)
+
+
+def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
+    """Operations ask `require_verb`; `require_permission` is for what agents may hold, and for reads."""
+    found = [
+        (path.name, permission)
+        for path in sorted(Path(operations.__path__[0]).glob("*.py"))
+        for permission in asked_once(ast.parse(path.read_text()))
+    ]
+    assert [(name, one) for name, one in found if one not in AGENT_PERMISSIBLE] == []
+
+
+def asked_once(tree: ast.AST) -> list[Permission]:
+    """Return the permissions named in calls of `require_permission`."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [
+        Permission[argument.attr]
+        for call in calls
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) == "require_permission"
+        for argument in call.args
+        if isinstance(argument, ast.Attribute) and argument.attr in Permission.__members__
+    ]
+
+
+def test_the_search_sees_what_it_looks_for() -> None:
+    tree = ast.parse("authority.require_permission(principal, Permission.USERS_MANAGE, here, now)")
+    assert asked_once(tree) == [Permission.USERS_MANAGE]
