@@ -24,6 +24,7 @@ from kernel.clock import utc_now
 from palyra_site import broker
 from palyra_site.demonstration import demonstrate
 from palyra_site.exposure import plain_faults
+from palyra_site.tables import broken_promises
 from palyra_site.welcome import read_credentials, welcome
 
 START_PATIENCE = 60.0
@@ -76,6 +77,7 @@ class Command(BaseCommand):
 
     def _prepare(self) -> bool:
         """Make the database, the founding and the files; return whether this is the first start."""
+        _refuse_older_database()
         self._say("migrating the database")
         call_command("migrate", verbosity=0, interactive=False)
         fresh = not (settings.PALYRA_HOME / "bootstrap.json").exists()
@@ -215,6 +217,16 @@ def _declare_queue() -> None:
         broker.declare()
     except broker.BrokerDownError as error:
         raise CommandError(f"the broker does not answer: {error}") from error
+
+
+def _refuse_older_database() -> None:
+    missing = broken_promises()
+    if missing:
+        raise CommandError(
+            "this database was made by an earlier version of Palyra and cannot be upgraded before 1.0 "
+            f"(it lacks {missing[0]}, in all {len(missing)} tables or columns). Export what you need with that "
+            "version, then start this one with another PALYRA_HOME or an empty database."
+        )
 
 
 def _refuse_plain_public_bind() -> None:
