@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import cedarpy
 
 from identity.roles import WorkspaceRole
-from policy.compilation import OBLIGATIONS, CompiledSet, Rule
+from policy.compilation import CompiledSet, Rule
 from policy.judging import Slice, judge, slice_for
+from policy.obligations import is_met, merge, obligations_of, unknown_obligations
 from policy.placement import Constructed, EntityHandles
 from policy.requests import Prepared, RequestError, prepare
 from policy.schema import NAMESPACE, SKILL_EXECUTE
@@ -155,7 +156,7 @@ def _evaluate(case: Case) -> PolicyDecision:
 
 def _without_approval(case: Case) -> PolicyDecision:
     first = case.ask(allow_sensitive=case.config.allow_sensitive_tools, approval=None)
-    unknown = _unknown_obligations(first.rules)
+    unknown = unknown_obligations(first.rules)
     if unknown:
         return _deny(case, Code.OBLIGATION_UNKNOWN, first.rules, f"Unknown obligation: {unknown[0]}.")
     if first.allowed:
@@ -170,7 +171,7 @@ def _without_approval(case: Case) -> PolicyDecision:
 def _if_approved(case: Case, forbids: tuple[Rule, ...]) -> PolicyDecision:
     """Ask what the best possible approval would change: what it cannot cure is named first."""
     second = case.ask(allow_sensitive=True, approval=most_favourable(case.policies))
-    unknown = _unknown_obligations(second.rules)
+    unknown = unknown_obligations(second.rules)
     if unknown:
         return _deny(case, Code.OBLIGATION_UNKNOWN, second.rules, f"Unknown obligation: {unknown[0]}.")
     if second.allowed:
@@ -184,15 +185,15 @@ def _with_approval(case: Case, approval: ApprovalFacts) -> PolicyDecision:
     if bare.effect is Effect.DENY:
         return bare
     real = case.ask(allow_sensitive=True, approval=approval)
-    unknown = _unknown_obligations(real.rules)
+    unknown = unknown_obligations(real.rules)
     if unknown:
         return _deny(case, Code.OBLIGATION_UNKNOWN, real.rules, f"Unknown obligation: {unknown[0]}.")
     if not real.allowed and not real.rules:
         return _without_permit(case)
     if not real.allowed and not all(rule.needs_approval for rule in real.rules):
         return _deny(case, Code.DENIED, real.rules)
-    collected = _merge(bare.obligations, _obligations(case, real.rules))
-    if not real.allowed or not all(_is_met(obligation, approval) for obligation in collected):
+    collected = merge(bare.obligations, _obligations(case, real.rules))
+    if not real.allowed or not all(is_met(obligation, approval) for obligation in collected):
         return _decided(case, Effect.REQUIRE_APPROVAL, Code.APPROVAL_REQUIRED, real.rules, collected)
     rest = tuple(obligation for obligation in collected if obligation.kind != "approval")
     return _decided(case, Effect.ALLOW, Code.ALLOWED, real.rules, rest)
@@ -281,10 +282,6 @@ def _names(rules: Iterable[Rule]) -> str:
     return ", ".join(rule.id for rule in rules) or "default"
 
 
-def _unknown_obligations(rules: Iterable[Rule]) -> list[str]:
-    return sorted(name for rule in rules for name in rule.obligations - OBLIGATIONS)
-
-
 def most_favourable(policies: CompiledSet) -> ApprovalFacts:
     """Return the best approval people could give under this set."""
     roles = frozenset(role for rule in policies.rules.values() for role in rule.approver_roles)
@@ -295,26 +292,7 @@ _ALL_ROLES = frozenset(role.value for role in WorkspaceRole)
 
 
 def _obligations(case: Case, rules: tuple[Rule, ...]) -> tuple[Obligation, ...]:
-    """Return the union of what these rules ask for: one obligation per kind, the strictest of each."""
-    built = [_obligation(case, rule, kind) for rule in rules for kind in sorted(_kinds(rule))]
-    return _merge((), tuple(built))
-
-
-def _kinds(rule: Rule) -> set[str]:
-    return {"approval" if kind == "step_up" else kind for kind in rule.obligations}
-
-
-def _obligation(case: Case, rule: Rule, kind: str) -> Obligation:
-    risk = _greatest(rule.annotations.get("risk", Risk.MEDIUM), _subject_risk(case))
-    default_quorum = 2 if risk is Risk.CRITICAL else 1
-    return Obligation(
-        kind=kind,
-        risk=risk,
-        quorum=int(rule.annotations.get("quorum", default_quorum)),
-        approver_roles=tuple(sorted(rule.approver_roles)),
-        step_up="step_up" in rule.obligations or risk.rank >= Risk.HIGH.rank,
-        policy_ids=(rule.id,),
-    )
+    return obligations_of(rules, least_risk=_subject_risk(case))
 
 
 def _subject_risk(case: Case) -> str:
@@ -322,35 +300,3 @@ def _subject_risk(case: Case) -> str:
     if world.tool is not None:
         return world.tool.risk
     return world.skill.risk if world.skill is not None else Risk.LOW
-
-
-def _greatest(*risks: str) -> Risk:
-    return max((Risk(risk) for risk in risks), key=lambda risk: risk.rank)
-
-
-def _merge(one: tuple[Obligation, ...], other: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
-    merged: dict[str, Obligation] = {}
-    for item in (*one, *other):
-        merged[item.kind] = _join(merged[item.kind], item) if item.kind in merged else item
-    return tuple(merged[kind] for kind in sorted(merged))
-
-
-def _join(one: Obligation, other: Obligation) -> Obligation:
-    return Obligation(
-        kind=one.kind,
-        risk=_greatest(one.risk, other.risk),
-        quorum=max(one.quorum, other.quorum),
-        approver_roles=tuple(sorted({*one.approver_roles, *other.approver_roles})),
-        step_up=one.step_up or other.step_up,
-        policy_ids=tuple(sorted({*one.policy_ids, *other.policy_ids})),
-    )
-
-
-def _is_met(obligation: Obligation, approval: ApprovalFacts) -> bool:
-    if obligation.kind != "approval":
-        return True
-    return (
-        approval.count >= obligation.quorum
-        and set(obligation.approver_roles) <= approval.roles
-        and Risk(obligation.risk).rank <= Risk(approval.risk).rank
-    )
