@@ -37,16 +37,24 @@ logger = logging.getLogger(__name__)
 def decide(*, facts: DecisionFacts) -> PolicyDecision:
     """Return the decision on one proposal or claim. Never raises: what cannot be read denies."""
     try:
-        with reading():
-            principal = principal_facts(
-                facts.principal_kind, facts.principal_id, facts.workspace_id, facts.now
-            )
-            runtime = current()
-            config = _config(facts, config_for(runtime, facts.workspace_id))
+        runtime, asked = question(facts)
     except EpochMissingError:
         return _no_active_set()
     except Exception as error:  # total: any failure to read is a denial
         return _unreadable(error)
+    return _evaluate(runtime, asked)
+
+
+def question(facts: DecisionFacts) -> tuple[Runtime, Asked]:
+    """Return what a decision about these facts is asked, and the catalog and rules it is asked of.
+
+    The gate decides this very question, so an explanation that puts it again meets the same facts.
+    Raises EpochMissingError before installation and lets database errors through.
+    """
+    with reading():
+        principal = principal_facts(facts.principal_kind, facts.principal_id, facts.workspace_id, facts.now)
+        runtime = current()
+        config = _config(facts, config_for(runtime, facts.workspace_id))
     world = World(
         workspace_id=facts.workspace_id,
         principal=principal,
@@ -58,7 +66,7 @@ def decide(*, facts: DecisionFacts) -> PolicyDecision:
         action=facts.action,
         resource=facts.resource,
     )
-    return _evaluate(runtime, request, _context(facts), config, world)
+    return runtime, Asked(request, _context(facts), config, world)
 
 
 def permit_governance(
@@ -115,24 +123,17 @@ def govern(
         return _unreadable(error)
     request = PolicyRequest(principal=reference, action=permission.value, resource=resource)
     world = World(workspace_id=workspace_id, principal=known)
-    return _evaluate(runtime, request, context, config, world)
+    return _evaluate(runtime, Asked(request, context, config, world))
 
 
-def _evaluate(
-    runtime: Runtime,
-    request: PolicyRequest,
-    context: PolicyRequestContext,
-    config: PolicyEvaluationConfig,
-    world: World,
-) -> PolicyDecision:
-    asked = Asked(request, context, config, world)
+def _evaluate(runtime: Runtime, asked: Asked) -> PolicyDecision:
     if runtime.engine is None:
         return replace(_no_active_set(), asked=asked)
     decision = evaluate(
-        request=request,
-        context=context,
-        config=config,
-        world=world,
+        request=asked.request,
+        context=asked.context,
+        config=asked.config,
+        world=asked.world,
         policies=runtime.engine.compiled,
         handles=runtime.engine.handles,
     )
