@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 
+from governance import labelling
 from governance.gates import GateLog, GateRow, Verdict
 from governance.models import ToolCall
 from governance.obligations import as_json
@@ -71,9 +72,10 @@ def record_decision(call: ToolCall, *, final: bool, actor: Actor, record: Record
 def queue_call(
     call: ToolCall, placement: Placement | None, actor: Actor, now: datetime, record: Record
 ) -> None:
-    """Queue the one execution of an allowed call; its spec is frozen here."""
+    """Queue the one execution of an allowed call; its spec is frozen here, its labels are added."""
     if placement is None:
         raise ValueError("an allowed call has passed gate 6")
+    labelling.add_labels_of(call, labelling.tool_of(call), actor=actor, now=now, record=record)
     execution = sandbox.queue_execution(
         call_id=call.id,
         spec=placement.spec.to_json(),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from approvals import selectors as approval_selectors, services as approvals
+from governance import labelling
 from governance.budgets.calls import Exhausted, reserve_call
 from governance.gates import Finding, asks, denied, passed
+from governance.labelling import Reading
 from governance.obligations import approval_needed, build_obligation
 from governance.placement import place
 from governance.prompts import new_request
@@ -152,8 +154,21 @@ def backend(draft: Draft, target: Target) -> Finding[Placement]:
 def policy(
     draft: Draft, target: Target, found: Found, *, approval: ApprovalFacts | None
 ) -> Finding[PolicyDecision]:
-    """Gate 7: Cedar. `found.decision` is set for a denial too, so that the record names its rules."""
-    decision = policy_services.decide(facts=_facts(draft, target, found, approval))
+    """Gate 7: Cedar, in turn with other calls of the session.
+
+    `found.decision` is set for a denial too, so that the record names its rules.
+    """
+    reading = labelling.read(
+        run=draft.run,
+        call_id=draft.call_id,
+        tool=target.tool,
+        tool_input=target.input,
+        spec=found.placement.spec if found.placement else None,
+        now=draft.now,
+    )
+    if reading.overflows:
+        return denied("policy.invalid_context", "The session would take on too many labels.")
+    decision = policy_services.decide(facts=_facts(draft, target, found, reading, approval))
     found.decision = decision
     if decision.effect is Effect.ALLOW:
         return passed(decision, decision.reason_code, decision.reason)
@@ -162,7 +177,9 @@ def policy(
     return denied(decision.reason_code, decision.reason)
 
 
-def _facts(draft: Draft, target: Target, found: Found, approval: ApprovalFacts | None) -> DecisionFacts:
+def _facts(
+    draft: Draft, target: Target, found: Found, reading: Reading, approval: ApprovalFacts | None
+) -> DecisionFacts:
     return DecisionFacts(
         principal_kind=draft.principal.kind,
         principal_id=draft.principal.id,
@@ -183,6 +200,10 @@ def _facts(draft: Draft, target: Target, found: Found, approval: ApprovalFacts |
         external_execution=False,
         approval=approval,
         now=draft.now,
+        labels=reading.labels,
+        adds_labels=reading.flow.adds_labels,
+        sinks=reading.flow.sinks,
+        tainted_arguments=reading.tainted,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
+from governance import labelling
 from governance.budgets.calls import is_held, release_call, settle_call
 from governance.calls import queue_call, record_decision
 from governance.evidence import attest
@@ -101,7 +102,7 @@ def close_cancelled(call: ToolCall, execution: Execution, actor: Actor, now: dat
 
 
 def close_executed(claim: Claim, outcome: Outcome, actor: Actor, now: datetime) -> None:
-    """Write what a run did: result, error, output digest, settled budget, attestation, events."""
+    """Write what a run did: result, error, marks, output digest, settled budget, attestation, events."""
     hold_run(claim.call.run_id)
     call = ToolCall.objects.get(id=claim.call.id)
     call.result, call.error = result_of(outcome, redact=must_redact(call)), error_of(outcome)
@@ -116,6 +117,7 @@ def close_executed(claim: Claim, outcome: Outcome, actor: Actor, now: datetime) 
         now=now,
         record=record,
     )
+    labelling.mark_result(call, claim.target.tool, actor=actor, now=now, record=record)
     settle_call(call_id=call.id, actor=actor, now=now, record=record)
     attest(call, execution, stage=None, outcome=execution.state, actor=actor, now=now, ran=outcome)
 

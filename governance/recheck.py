@@ -7,13 +7,13 @@ from datetime import datetime
 from approvals import selectors as approval_selectors, services as approvals
 from approvals.scopes import unusable_because
 from approvals.selectors import ApprovalClaim
-from governance import checks, closing
+from governance import checks, closing, labelling
 from governance.budgets.calls import is_held
 from governance.calls import action_digest_of
 from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
 from governance.journal.ledger import record
 from governance.models import ToolCall
-from governance.proposals import Claim, Draft, Found, Proposal, Target
+from governance.proposals import Claim, Draft, Found, Placement, Proposal, Target
 from governance.runner import Worker
 from governance.runs.turns import hold_run_of_execution
 from identity.liveness import principal_live
@@ -43,6 +43,7 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
     except GateDenied as refusal:
         closing.close_refused(call, refusal.row, worker.actor(), now)
         return None
+    labelling.add_labels_of(call, target.tool, actor=worker.actor(), now=now, record=record)
     claimed = sandbox.claim_execution(
         execution_id=execution_id,
         worker_id=worker.worker_id,
@@ -75,6 +76,8 @@ def look_again(
     log.take(Gate.SKILL, lambda: checks.skill(draft, target, found))
     found.posture = log.take(Gate.POSTURE, lambda: checks.posture(draft, target))
     log.take(Gate.BACKEND, lambda: _same_backend(execution, worker))
+    spec = SandboxSpec.from_json(execution.spec)
+    found.placement = Placement(spec.tier.value, spec.executor.value, spec)
     log.take(Gate.POLICY, lambda: _still_permitted(draft, target, found, approval))
     log.take(Gate.BUDGET, lambda: _still_held(call))
     log.take(Gate.APPROVAL, lambda: _grant_usable(call, found, approval, now))
