@@ -21,7 +21,14 @@ from policy.models import (
 )
 from policy.placement import EntityHandles
 from policy.schema import build_schema
-from policy.types import AllowlistKind, PolicyEvaluationConfig, PolicySetRef, ToolFacts
+from policy.types import (
+    AllowlistKind,
+    PolicyEvaluationConfig,
+    PolicySetRef,
+    SecretSlot,
+    ToolFacts,
+    UnitRule,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +108,13 @@ def facts_of(tool: Tool, version: ToolVersion) -> ToolFacts:
         enabled=tool.enabled,
         runtime_supported=tool.runtime_supported,
         resource_template=version.resource_template,
+        units=tuple(UnitRule(**rule) for rule in tool.units),
+        secrets=tuple(SecretSlot(slot["slot"], tuple(slot["deliveries"])) for slot in tool.secrets),
+        egress_hosts=tuple(tool.egress_hosts),
+        parallelism=tool.parallelism,
+        projection=tool.projection,
+        output_schema=version.output_schema,
+        edit_version=tool.edit_version,
     )
 
 
@@ -110,6 +124,14 @@ def load_tools() -> dict[str, ToolFacts]:
     return {
         row.tool.name: facts_of(row.tool, row) for row in versions if row.version == row.tool.current_version
     }
+
+
+def candidate_engine(policy_set: PolicySet, tools: Mapping[str, ToolFacts]) -> Engine | None:
+    """Return the engine a set would decide with, or None when it does not compile.
+
+    Only for a set with a hash: its files never change, so the engine is kept as that of the set in force.
+    """
+    return _engine(policy_set, tools)
 
 
 def active_files() -> tuple[PolicySetRef, list[SourceFile]]:

@@ -6,21 +6,29 @@ changes a row and records its event. `decide` and `permit_governance` write noth
 
 from __future__ import annotations
 
-from policy.allowlists import allowlist, remove_from_allowlist
+from policy.allowlists import allowlist, hold_sensitive, release_sensitive, remove_from_allowlist
 from policy.decisions import decide, permit_governance
 from policy.installation import install_baseline
+from policy.limits import LimitsChange, change_limits, prepare_limits
 from policy.postures import OverrideInput, clear_posture, expire_postures, set_posture
-from policy.tools import register_tool
+from policy.tools import ToolChange, change_tool, register_tool
 
 __all__ = [
+    "LimitsChange",
     "OverrideInput",
+    "ToolChange",
     "allowlist",
+    "change_limits",
+    "change_tool",
     "clear_posture",
     "decide",
     "expire_postures",
+    "hold_sensitive",
     "install_baseline",
     "permit_governance",
+    "prepare_limits",
     "register_tool",
+    "release_sensitive",
     "remove_from_allowlist",
     "set_posture",
 ]

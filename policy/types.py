@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from kernel.errors import Detail
+from policy.tool_types import (
+    Delivery as Delivery,
+    InputCheck as InputCheck,
+    Parallelism as Parallelism,
+    Projection as Projection,
+    SecretSlot as SecretSlot,
+    SensitiveKind as SensitiveKind,
+    ToolCheck as ToolCheck,
+    ToolDefinition as ToolDefinition,
+    ToolFacts as ToolFacts,
+    UnitRule as UnitRule,
+)
 
 
 class Effect(StrEnum):
@@ -103,78 +114,6 @@ class EntityRef:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolFacts:
-    """One tool of the catalog in its current version. Sizes are bytes, times milliseconds."""
-
-    name: str
-    kind: str
-    version: int
-    definition_digest: str
-    description: str
-    tier: str
-    executor: str
-    capabilities: frozenset[str]
-    sensitive: bool
-    risk: str
-    adds_labels: frozenset[str]
-    sinks: frozenset[str]
-    argv_template: tuple[str, ...] | None
-    input_schema: dict[str, object]
-    max_input_bytes: int
-    timeout_ms: int
-    requires_approval: bool
-    enabled: bool = True
-    runtime_supported: bool = True
-    resource_template: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCheck:
-    """Answer of the schema gate. `input` is set iff `ok`; `tool` whenever the name is known.
-
-    `resource` names what the call touches, for example `file:notes/a.md`, or is None.
-    """
-
-    ok: bool
-    reason_code: str
-    reason: str
-    remediation: str
-    errors: tuple[Detail, ...]
-    tool: ToolFacts | None
-    input: dict[str, object] | None
-    resource: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class InputCheck:
-    """Answer of input validation alone. `input` is the accepted object, unchanged, iff `ok`."""
-
-    ok: bool
-    reason_code: str
-    errors: tuple[Detail, ...]
-    input: dict[str, object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ToolDefinition:
-    """What a person registers as a custom tool."""
-
-    name: str
-    description: str
-    input_schema: dict[str, object]
-    argv_template: tuple[str, ...]
-    capabilities: frozenset[str]
-    risk: str
-    tier: str = "C"
-    sensitive: bool = False
-    adds_labels: frozenset[str] = frozenset()
-    sinks: frozenset[str] = frozenset()
-    max_input_bytes: int = 64 * 1024
-    timeout_ms: int = 10_000
-    resource_template: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SkillFacts:
     """A skill version as gate 4 resolved it; `skl_id` is the Cedar id and the allowlist value."""
 
@@ -263,6 +202,9 @@ class DecisionFacts:
     approval: ApprovalFacts | None
     now: datetime
     labels: frozenset[str] = frozenset()
+    adds_labels: frozenset[str] | None = None
+    sinks: frozenset[str] | None = None
+    tainted_arguments: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,9 +281,6 @@ class AgentFacts:
     owner: UserFacts
 
 
-    adds_labels: frozenset[str] | None = None
-    sinks: frozenset[str] | None = None
-    tainted_arguments: frozenset[str] = frozenset()
 @dataclass(frozen=True, slots=True)
 class ToolEntity:
     """The attributes of a tool that policies read; hashable, so that entity handles can be cached."""

@@ -15,7 +15,8 @@ from policy.catalog import BUILTINS, object_schema, short_name
 from policy.cedar_types import Kind, UnrepresentableError, kind_of, quote, record_type, record_value
 from policy.schema import build_schema
 from policy.tool_input import check_input
-from policy.types import Code, Effect
+from policy.types import Code, Effect, ToolFacts
+from tests.policy.inputs import bad_inputs
 from tests.policy.worlds import INPUTS, TOOLS, ask_tool
 
 COMMON: list[object] = [None, [], "x", 1, True, {"unknown": 1}, {"": 1}, {"a\0": 1}]
@@ -75,6 +76,9 @@ BAD: dict[str, list[object]] = {
 }  # fmt: skip
 
 
+BAD |= {name: list(bad_inputs(tool)) for name, tool in TOOLS.items() if name not in BAD}
+
+
 @pytest.mark.parametrize("name", sorted(TOOLS))
 def test_good_input_is_accepted_unchanged(name: str) -> None:
     check = check_input(
@@ -83,15 +87,13 @@ def test_good_input_is_accepted_unchanged(name: str) -> None:
     assert (check.ok, check.reason_code, check.input) == (True, Code.SCHEMA_OK, INPUTS[name])
 
 
-@pytest.mark.parametrize(
-    ("name", "bad"), [(name, bad) for name in sorted(BAD) for bad in [*BAD[name], *COMMON]], ids=str
-)
-def test_bad_input_is_refused_with_a_detail(name: str, bad: object) -> None:
+@pytest.mark.parametrize("name", sorted(TOOLS))
+def test_bad_input_is_refused_with_a_detail(name: str) -> None:
     tool = TOOLS[name]
-    check = check_input(schema=tool.input_schema, raw_input=bad, max_bytes=tool.max_input_bytes)
-    assert not check.ok
-    assert check.input is None
-    assert check.errors
+    for bad in [*BAD[name], *COMMON]:
+        check = check_input(schema=tool.input_schema, raw_input=bad, max_bytes=tool.max_input_bytes)
+        assert (check.ok, check.input) == (False, None), bad
+        assert check.errors, bad
 
 
 def test_every_built_in_has_twenty_bad_inputs() -> None:
@@ -235,12 +237,13 @@ def value_strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(["https://a.example/", "http://[::1]:80/", "https://b.example:1/x?y#z"])
     simple: dict[str, st.SearchStrategy[Any]] = {
         "integer": st.integers(schema.get("minimum", 0), schema.get("maximum", 9)),
+        "number": st.integers(0, 10_000).map(lambda whole: whole / 10_000),
         "boolean": st.booleans(),
         "string": plain,
-        "array": st.lists(plain, max_size=4),
+        "array": st.deferred(lambda: st.lists(value_strategy(schema["items"]), max_size=4)),
         "object": st.dictionaries(plain, plain, max_size=4),
     }
-    return simple[schema["type"]]
+    return inputs_of(schema) if "properties" in schema else simple[schema["type"]]
 
 
 @settings(max_examples=60)
@@ -259,6 +262,78 @@ def test_accepted_input_always_reaches_the_rules(data: st.DataObject, name: str)
 def test_every_built_in_schema_is_itself_valid() -> None:
     for tool in BUILTINS:
         Draft202012Validator.check_schema(tool.facts().input_schema)
+
+
+def test_text_that_is_too_long_is_not_matched_against_a_pattern() -> None:
+    """The bound on an expression's time is that of a text of `maxLength` characters."""
+    schema = object_schema({"a": {"type": "string", "pattern": "^(a+)+$", "maxLength": 8}}, ("a",))
+    check = check_input(schema=schema, raw_input={"a": "a" * 4000 + "!"}, max_bytes=9000)
+    assert [detail.code for detail in check.errors] == ["maxLength"]
+
+
+@pytest.mark.parametrize(
+    "given", ["browser.tabs.list", " PALYRA.Browser.Tabs.List ", "palyra.browser.tabs_list"]
+)
+def test_original_names_of_built_ins_are_aliases(given: str) -> None:
+    assert short_name(given) == "browser.tabs_list"
+
+
+def test_alias_of_no_built_in_stays_as_it_is() -> None:
+    assert short_name("palyra.nothing") == "palyra.nothing"
+
+
+SPEC_TABLE = """
+echo - no/low 16 none builtin | - > -
+sleep - no/low 8 none builtin | - > -
+memory.search memory_read no/low 64 none builtin | - > -
+memory.recall memory_read no/low 64 none builtin | - > -
+memory.retain memory_write no/medium 64 none builtin | - > -
+memory.reflect memory_write no/low 64 none builtin | - > -
+artifact.read artifacts_read no/medium 16 none builtin | - > -
+http.fetch network yes/high 64 none builtin_http | untrusted_content > external_communication
+http.request network,secrets_read yes/high 64 none builtin_http | private_data,untrusted_content > \
+external_communication
+process.run process_exec yes/high 128 C sandbox_tier_c | untrusted_content > external_communication
+fs.read filesystem_read no/medium 16 none builtin_fs | private_data > -
+fs.list filesystem_read no/medium 16 none builtin_fs | private_data > -
+fs.write filesystem_write yes/high 256 none builtin_fs | - > -
+fs.apply_patch filesystem_write yes/critical 256 none builtin_fs | - > -
+plugin.run filesystem_write,network,secrets_read yes/critical 448 A sandbox_tier_a | untrusted_content > -
+tool_program.run - yes/high 256 none builtin | - > -
+routines.query - no/low 64 none none | - > -
+routines.control - yes/high 128 none none | - > -
+"""
+BROWSER = (
+    "session_create session_close navigate click type press select highlight scroll wait_for title"
+    " screenshot pdf observe network_log console_log reset_state tabs_list tabs_open tabs_switch tabs_close"
+    " permissions_get permissions_set"
+)
+
+
+def row_of(tool: ToolFacts) -> str:
+    """Return a tool as the table of the specification shows it."""
+    listed = [",".join(sorted(names)) or "-" for names in (tool.capabilities, tool.adds_labels, tool.sinks)]
+    sensitive = "yes" if tool.sensitive else "no"
+    return (
+        f"{tool.name} {listed[0]} {sensitive}/{tool.risk} {tool.max_input_bytes // 1024} {tool.tier}"
+        f" {tool.executor} | {listed[1]} > {listed[2]}"
+    )
+
+
+def test_catalog_is_the_table_of_the_specification() -> None:
+    browser = [
+        f"browser.{verb} network yes/high 128 none none | untrusted_content > external_communication"
+        for verb in BROWSER.split()
+    ]
+    assert sorted(map(row_of, TOOLS.values())) == sorted([*SPEC_TABLE.strip().splitlines(), *browser])
+
+
+def test_only_tools_with_an_executor_are_said_to_run() -> None:
+    runnable = {name for name, tool in TOOLS.items() if tool.runtime_supported}
+    assert runnable == {"echo", "sleep", "fs.read", "fs.list", "fs.write", "process.run"}
+    declared = {name for name, tool in TOOLS.items() if tool.kind == "declared"}
+    assert {name.partition(".")[0] for name in declared} == {"browser", "routines"}
+    assert not declared & runnable
 
 
 def test_schema_names_one_action_per_tool_and_permission() -> None:

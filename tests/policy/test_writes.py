@@ -21,6 +21,7 @@ from policy.models import (
     Tool,
     ToolCallConfig,
 )
+from policy.postures import Asking, place_of
 from policy.selectors import posture, resolve_tool, tool_call_config, tool_named
 from policy.services import (
     OverrideInput,
@@ -31,7 +32,7 @@ from policy.services import (
     remove_from_allowlist,
     set_posture,
 )
-from policy.types import EffectivePosture, ToolDefinition
+from policy.types import EffectivePosture, SecretSlot, ToolDefinition
 from tests.builders import RecordedEvents
 from tests.cast import NOW, SYSTEM, Cast
 
@@ -101,9 +102,17 @@ def test_changed_definition_is_a_new_version_with_another_digest(cast: Cast) -> 
         {"name": ""},
         {"description": ""},
         {"description": "x" * 2001},
-        {"tier": "B"},
+        {"tier": "A"},
+        {"tier": "none"},
+        {"name": "echo"},
+        {"name": "fs.remove"},
+        {"name": "browser.tabs.list"},
+        {"name": "mcp.server.tool"},
+        {"name": "catalog"},
         {"risk": "huge"},
         {"capabilities": frozenset()},
+        {"egress_hosts": ("a.example",)},
+        {"secrets": (SecretSlot("token", ("file",)),)},
         {"capabilities": frozenset({"process_exec", "flying"})},
         {"sinks": frozenset({"sea"})},
         {"adds_labels": frozenset({"A!"})},
@@ -142,11 +151,6 @@ def test_schema_that_nests_too_deep_is_refused(cast: Cast) -> None:
         schema = object_schema({"path": schema}, ("path",))
     with pytest.raises(InvalidError):
         register(replace(LS, input_schema=schema))
-
-
-def test_name_of_a_built_in_is_taken(cast: Cast) -> None:
-    with pytest.raises(ConflictError):
-        register(replace(LS, name="echo"))
 
 
 def test_tool_that_breaks_the_rules_in_force_is_refused(cast: Cast) -> None:
@@ -347,14 +351,14 @@ def test_only_holders_of_the_permission_set_postures(cast: Cast) -> None:
 
 def test_override_can_be_cleared_once(cast: Cast) -> None:
     put(cast)
-    place = {"tool": "fs.read", "scope_kind": "agent", "scope_id": cast.agent.pk}
+    place = place_of("agent", cast.agent.pk)
     record = RecordedEvents()
     with transaction.atomic():
-        clear_posture(**place, otp_verified_at=NOW, actor=SYSTEM, now=NOW, record=record)
+        clear_posture(tool="fs.read", place=place, asking=Asking(SYSTEM, NOW, record, NOW))
     assert record.names == ["posture.override_cleared"]
     assert effective(cast).explicit is False
     with pytest.raises(NotFoundError), transaction.atomic():
-        clear_posture(**place, actor=SYSTEM, now=NOW, record=record)
+        clear_posture(tool="fs.read", place=place, asking=Asking(SYSTEM, NOW, record, NOW))
 
 
 def test_expired_overrides_are_swept_with_an_event(cast: Cast) -> None:

@@ -24,6 +24,7 @@ from policy.types import (
     UserFacts,
     World,
 )
+from tests.policy.inputs import good_input
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 TOOLS: dict[str, ToolFacts] = {tool.name: tool.facts() for tool in BUILTINS}
@@ -32,6 +33,8 @@ OWNER = UserFacts(id="usr_owner", active=True, member=True, roles=frozenset({"op
 AGENT = AgentFacts(id="agt_one", active=True, member=True, owner=OWNER)
 SKILL = SkillFacts("skl_A", "local.echo", "1.0.0", "sha256:0", "local", "active", "low", False)
 INPUTS: dict[str, dict[str, object]] = {
+    name: good_input(tool.input_schema) for name, tool in TOOLS.items()
+} | {
     "echo": {"text": "hello"},
     "sleep": {"duration_ms": 5},
     "fs.read": {"path": "a.md"},
