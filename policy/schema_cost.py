@@ -6,12 +6,13 @@ principal and resource types of each action. Either can be exponential or quadra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from policy.schema_reading import Named, Reader, Written, WrittenAction
+from kernel.canonical import parse
+from kernel.errors import MalformedError
+from policy.schema_reading import MAX_NESTING, Named, Reader, Written, WrittenAction
 
 MAX_EXPANDED = 100_000
 MAX_ENVIRONMENTS = 20_000
@@ -42,8 +43,8 @@ def is_json(schema_text: str) -> bool:
 def schema_cost(schema_text: str) -> SchemaCost:
     """Measure a schema in either form; raises ValueError for one that cannot be read or never ends."""
     try:
-        return _cost(_JsonSchema(json.loads(schema_text)) if is_json(schema_text) else Reader(schema_text))
-    except (RecursionError, KeyError, TypeError, AttributeError) as error:
+        return _cost(_json(schema_text) if is_json(schema_text) else Reader(schema_text))
+    except (MalformedError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("the schema cannot be read") from error
 
 
@@ -79,6 +80,13 @@ class _JsonSchema:
                 list(applies.get("resourceTypes", ())),
                 _json_type(applies.get("context", {}), namespace),
             )
+
+
+def _json(schema_text: str) -> _JsonSchema:
+    document = parse(schema_text.encode(), max_depth=3 * MAX_NESTING, max_keys=MAX_EXPANDED)
+    if not isinstance(document, dict):
+        raise TypeError("no object")
+    return _JsonSchema(document)
 
 
 Declared: TypeAlias = Reader | _JsonSchema

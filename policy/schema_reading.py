@@ -19,6 +19,8 @@ _TOKEN = re.compile(
     r'\s+|//[^\n]*|(?P<token>"(?:[^"\\]|\\.)*"|[A-Za-z_]\w*(?:::[A-Za-z_]\w*)*(?:::(?="))?|[{}\[\]()<>=,;:?@])',
     re.DOTALL,
 )
+MAX_NESTING = 64
+"""Brackets within each other; Cedar itself recurses and would end the process on far deeper ones."""
 _ESCAPE = re.compile(r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _SINGLE = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 
@@ -111,6 +113,8 @@ class Reader:
 
     def __init__(self, text: str) -> None:
         self._tokens = list(_tokens(text))
+        if _deepest(self._tokens) > MAX_NESTING:
+            raise ValueError(f"the schema nests deeper than {MAX_NESTING}")
         self._place = 0
         self._resolved: dict[str, Shape] = {}
         self.commons: dict[str, Written] = {}
@@ -305,6 +309,14 @@ def _tokens(text: str) -> Iterator[str]:
         place = match.end()
         if match["token"]:
             yield match["token"]
+
+
+def _deepest(tokens: list[str]) -> int:
+    depth = deepest = 0
+    for token in tokens:
+        depth += (token in "{[(<") - (token in "}])>")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _full(namespace: str, name: str) -> str:
