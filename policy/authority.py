@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from identity.authority import require_authority
 from identity.models import Workspace
-from identity.roles import Permission
+from identity.roles import NEEDS_MFA, Permission
 from identity.selectors import INSTANCE
 from kernel.errors import RefusedError
 from kernel.record import Actor
 from policy.decisions import govern
 from policy.snapshot import principal_facts, principal_ref
-from policy.types import Effect, EntityRef, PolicyRequestContext
+from policy.types import AgentFacts, Effect, EntityRef, PolicyRequestContext, UserFacts
 
 
 def require_governance(
@@ -28,7 +29,7 @@ def require_governance(
     within = workspace_id or Workspace.objects.values_list("pk", flat=True).get(slug=INSTANCE)
     decision = govern(
         reference=principal_ref(actor.kind, actor.id),
-        known=principal_facts(actor.kind, actor.id, within, now),
+        known=_as_acting(principal_facts(actor.kind, actor.id, within, now), permission),
         permission=permission,
         resource=resource,
         workspace_id=within,
@@ -36,3 +37,10 @@ def require_governance(
     )
     if decision.effect is not Effect.ALLOW:
         raise RefusedError("role_required", decision.reason)
+
+
+def _as_acting(known: UserFacts | AgentFacts | None, permission: Permission) -> UserFacts | AgentFacts | None:
+    """Who got here with such a permission has shown a second factor: no verb of it begins without."""
+    if isinstance(known, UserFacts) and permission in NEEDS_MFA:
+        return replace(known, mfa=True)
+    return known

@@ -9,6 +9,11 @@ from django.db.models import F
 from policy.models import PolicyEpoch
 
 
+def hold_epoch() -> None:
+    """Keep other writers waiting until the transaction ends, without moving the epoch."""
+    PolicyEpoch.objects.select_for_update().filter(pk=1).first()
+
+
 def raise_epoch() -> None:
     """Move the epoch. Also serialises the writers, because all of them update this one row first."""
     stamp = secrets.token_hex(16)

@@ -6,18 +6,18 @@ from datetime import datetime
 from pathlib import Path
 
 from identity.selectors import DEFAULT, workspace_by_slug
-from kernel.errors import InvalidError, RefusedError
-from kernel.ids import new_id
+from kernel.errors import RefusedError
 from kernel.record import Actor, Record
-from kernel.state import transition
+from policy.activation import checked_reason, put_shipped_in_force
 from policy.allowlists import allowlist
 from policy.catalog import BUILTINS, FIRST_ALLOWLIST
-from policy.compilation import DOMAIN, SourceFile, compile_set, set_hash
+from policy.compilation import DOMAIN, SourceFile
 from policy.epoch import raise_epoch
-from policy.lifecycle import ALLOWED, SetState
-from policy.models import AllowlistEntry, PolicyFile, PolicySet, ToolCallConfig
+from policy.models import AllowlistEntry, PolicySet, ToolCallConfig
 from policy.runtime import load_tools
-from policy.schema import CedarSchema, build_schema
+from policy.set_checking import SetText, check_text
+from policy.set_selectors import active_set
+from policy.sets import Text, new_draft
 from policy.tools import store_tool
 from policy.types import AllowlistKind
 
@@ -39,9 +39,9 @@ def install_baseline(*, actor: Actor, now: datetime, record: Record) -> PolicySe
     raise_epoch()
     for builtin in BUILTINS:
         store_tool(builtin.facts(), actor=actor, now=now, record=record)
-    active = PolicySet.objects.filter(domain=DOMAIN, state=SetState.ACTIVE).first()
+    active = active_set()
     if active is None:
-        active = _activate_first(actor, now, record)
+        active = _put_shipped("Shipped rules", actor, now, record)
     _prepare_default_workspace(actor, now, record)
     return active
 
@@ -66,60 +66,36 @@ def _source(path: Path) -> SourceFile:
     return SourceFile(path.name, path.read_text(encoding="utf-8"))
 
 
-def _activate_first(actor: Actor, now: datetime, record: Record) -> PolicySet:
-    files = baseline_files()
-    schema = build_schema({name: tool.input_schema for name, tool in load_tools().items()})
-    _require_valid(files, schema)
-    rows = PolicySet.objects.filter(pk=_draft(files, actor, now, record).pk)
-    digest = set_hash(files, schema)
-    transition(
-        rows,
-        ALLOWED,
-        source=SetState.DRAFT,
-        target=SetState.VALIDATED,
-        hash=digest,
-        schema_digest=schema.static_digest,
-        validated_by=actor.id,
-        validated_at=now,
-    )
-    validated = rows.get()
-    _record("policy.validated", validated, actor, now, record)
-    transition(
-        rows,
-        ALLOWED,
-        source=SetState.VALIDATED,
-        target=SetState.ACTIVE,
-        activated_by=actor.id,
-        activated_at=now,
-    )
-    active = rows.get()
-    _record("policy.activated", active, actor, now, record)
-    return active
+def restore_baseline(*, reason: str, actor: Actor, now: datetime, record: Record) -> PolicySet:
+    """Put the shipped rules into force as a new set, whatever is in force now; nobody is asked.
+
+    Only the instance itself does this, from the shell of the server. Raises InvalidError at `/reason`
+    or `policy_invalid`.
+    """
+    if actor.kind != "system":
+        raise RefusedError("role_required", "Only the server's shell restores the baseline.")
+    why = checked_reason(reason)
+    raise_epoch()
+    left = active_set()
+    restored = _put_shipped(why, actor, now, record)
+    data = {
+        "version": restored.version,
+        "hash": restored.hash or "",
+        "domain": restored.domain,
+        "left": left.pk if left else None,
+        "reason": why,
+    }
+    record(event="policy.baseline_restored", actor=actor, subject=restored.pk, now=now, data=data)
+    return restored
 
 
-def _require_valid(files: list[SourceFile], schema: CedarSchema) -> None:
-    compiled = compile_set(files, schema)
-    if isinstance(compiled, tuple):
-        text = "; ".join(f"{finding.file} {finding.policy_id}: {finding.message}" for finding in compiled[:5])
-        raise InvalidError("policy_invalid", text)
-
-
-def _draft(files: list[SourceFile], actor: Actor, now: datetime, record: Record) -> PolicySet:
-    latest = PolicySet.objects.filter(domain=DOMAIN).order_by("-version").first()
-    draft = PolicySet.objects.create(
-        id=new_id("pol", now),
-        domain=DOMAIN,
-        version=1 if latest is None else latest.version + 1,
-        title="Baseline",
-        reason="Shipped rules",
-        created_at=now,
+def _put_shipped(reason: str, actor: Actor, now: datetime, record: Record) -> PolicySet:
+    text = Text(files=tuple(baseline_files()), source="shipped")
+    draft = new_draft(
+        title="Baseline", note="Shipped rules", domain=DOMAIN, text=text, actor=actor, now=now, record=record
     )
-    PolicyFile.objects.bulk_create(
-        PolicyFile(policy_set=draft, name=file.name, text=file.text, position=position)
-        for position, file in enumerate(files)
-    )
-    _record("policy.drafted", draft, actor, now, record)
-    return draft
+    checked = check_text(SetText(files=text.files), load_tools())
+    return put_shipped_in_force(draft, checked, reason=reason, actor=actor, now=now, record=record)
 
 
 def _prepare_default_workspace(actor: Actor, now: datetime, record: Record) -> None:
@@ -137,13 +113,3 @@ def _prepare_default_workspace(actor: Actor, now: datetime, record: Record) -> N
             now=now,
             record=record,
         )
-
-
-def _record(event: str, rules: PolicySet, actor: Actor, now: datetime, record: Record) -> None:
-    data: dict[str, object] = {"version": rules.version, "hash": rules.hash or "", "domain": rules.domain}
-    if event == "policy.drafted":
-        data = {"version": rules.version, "domain": rules.domain, "source": "shipped", "base": None}
-    if event == "policy.activated":
-        more = {"reason": rules.reason, "simulation": None, "loosened": None, "request": None}
-        data |= {"previous": None, "single_operator": False, **more}
-    record(event=event, actor=actor, subject=rules.pk, now=now, data=data)

@@ -9,6 +9,7 @@ from policy.activation_rules import InForce, SimulationFacts
 from policy.compilation import DOMAIN, SourceFile
 from policy.lifecycle import SetState
 from policy.models import PolicyFinding, PolicySet, SimulationRun
+from policy.set_checking import SetText
 from policy.types import Finding
 
 ACTIVE = "active"
@@ -22,10 +23,7 @@ def policy_sets() -> QuerySet[PolicySet]:
 
 def require_set(set_id: str, *, domain: str = DOMAIN) -> PolicySet:
     """Return the set of this id, or the one in force for the alias `active`, or raise NotFoundError."""
-    if set_id == ACTIVE:
-        found = active_set(domain)
-    else:
-        found = PolicySet.objects.filter(pk=set_id).first()
+    found = active_set(domain) if set_id == ACTIVE else PolicySet.objects.filter(pk=set_id).first()
     if found is None:
         raise NotFoundError("not_found", "There is no such policy set.")
     return found
@@ -46,6 +44,16 @@ def source_files(policy_set: PolicySet) -> tuple[SourceFile, ...]:
     """Return the files of a set in their order."""
     rows = policy_set.files.order_by("position").values_list("name", "text")
     return tuple(SourceFile(name, text) for name, text in rows)
+
+
+def set_text(policy_set: PolicySet) -> SetText:
+    """Return everything a set is made of, as a check reads it."""
+    return SetText(
+        files=source_files(policy_set),
+        domain=policy_set.domain,
+        schema_text=policy_set.schema_text,
+        entities_json=policy_set.entities_json,
+    )
 
 
 def findings_of(policy_set: PolicySet) -> tuple[Finding, ...]:

@@ -277,6 +277,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('record_id', models.CharField(max_length=40)),
                 ('call_id', models.CharField(max_length=40, null=True)),
+                ('workspace_id', models.CharField(max_length=40)),
                 ('principal_id', models.CharField(max_length=40)),
                 ('resource_id', models.CharField(max_length=512)),
                 ('old_effect', models.CharField(max_length=20)),
