@@ -131,7 +131,7 @@ def posture(draft: Draft, target: Target) -> Finding[EffectivePosture]:
         workspace_id=draft.run.workspace_id,
         agent_id=draft.principal.id,
         session_id=draft.run.session_id,
-        locks=(),
+        locks=_locks(draft, target),
         now=draft.now,
     )
     if found.state == "disabled":
@@ -141,9 +141,15 @@ def posture(draft: Draft, target: Target) -> Finding[EffectivePosture]:
     return passed(found, found.reason_code)
 
 
+def _locks(draft: Draft, target: Target) -> tuple[str, ...]:
+    """What switches a skill off in a workspace; for tools of the catalog policy knows it itself."""
+    runs = target.skill is None or policy_selectors.tool_call_config(draft.run.workspace_id).wasm_enabled
+    return () if runs else ("WebAssembly is switched off.",)
+
+
 def backend(draft: Draft, target: Target) -> Finding[Placement]:
     """Gate 6: a live worker has a backend that enforces what this call needs."""
-    placement = place(target, agent_id=draft.principal.id, now=draft.now)
+    placement = place(target, agent_id=draft.principal.id, workspace_id=draft.run.workspace_id, now=draft.now)
     if isinstance(placement, SandboxRefusal):
         return denied(
             placement.code, placement.message, str(placement.detail.get("remediation") or "") or None

@@ -17,17 +17,18 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
-from governance.placement import argv_of
+from governance.placement import argv_of, fitting_module
 from governance.proposals import Claim
 from governance.stopping import REASON as STOPPING, drain
 from kernel.record import Actor
+from policy.selectors import tool_call_config
 from sandbox import selectors as sandbox_selectors, services as sandbox
 from sandbox.runners.base import CancelToken
 from sandbox.runners.places import runner_options
 from sandbox.runners.wasm import WasmJob
 from sandbox.runners.worker import RunnerPool
 from sandbox.selection import Probe
-from sandbox.skills.selectors import SkillChangedError, load_module
+from sandbox.skills.selectors import SkillChangedError
 from sandbox.skills.types import SkillTool
 from sandbox.types import ErrorKind, Outcome, SandboxJob, SandboxRefusal, Status, Tier
 
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
 CANCEL_POLL_SECONDS = 0.25
+TABLES = 4
+"""Tables that a module may have; they share the workspace's allowance of elements."""
+
 Clock = Callable[[], datetime]
 
 
@@ -117,9 +121,8 @@ def job_of(claim: Claim) -> SandboxJob | WasmJob:
 
 def _skill_job(claim: Claim, skill: SkillTool) -> WasmJob:
     try:
-        module = load_module(
-            tool_name=claim.target.name, skl_id=skill.skl_id, payload=claim.target.definition_digest
-        )
+        config = tool_call_config(claim.call.workspace_id)
+        module = fitting_module(skill, claim.target.definition_digest, config)
     except SkillChangedError as error:
         raise SandboxRefusal(ErrorKind.INVALID_INPUT, error.code, error.detail) from error
     return WasmJob(
@@ -132,6 +135,7 @@ def _skill_job(claim: Claim, skill: SkillTool) -> WasmJob:
         memory_bytes=module.limits.memory_bytes,
         wall_ms=min(module.limits.wall_ms, claim.spec.wall_timeout_ms),
         output_bytes=module.limits.output_bytes,
+        table_elements=config.wasm_table_elements // TABLES,
     )
 
 

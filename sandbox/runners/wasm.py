@@ -55,6 +55,7 @@ class WasmJob:
     memory_bytes: int
     wall_ms: int
     output_bytes: int
+    table_elements: int = 25_000
 
 
 class WasmRunner:
@@ -177,6 +178,7 @@ def _message(job: WasmJob) -> bytes:
         "memory_bytes": job.memory_bytes,
         "wall_ms": job.wall_ms,
         "output_bytes": job.output_bytes,
+        "table_elements": job.table_elements,
     }
     return frame(json.dumps(order).encode()) + frame(job.module)
 

@@ -179,7 +179,7 @@ class Guest:
         # All of this stands before instantiation, because a start function runs there.
         self._store.set_limits(
             memory_size=job["memory_bytes"],
-            table_elements=TABLE_ELEMENTS,
+            table_elements=min(TABLE_ELEMENTS, job["table_elements"]),
             instances=1,
             tables=TABLES,
             memories=1,
