@@ -6,10 +6,11 @@ import secrets
 from datetime import datetime
 
 from governance import labelling
-from governance.gates import GateLog, GateRow, Verdict
+from governance.gates import Gate, GateLog, GateRow, Verdict
 from governance.models import ToolCall
 from governance.obligations import as_json
 from governance.proposals import Draft, Found, Placement, Proposal, Target, action_digest
+from governance.recording import keep_decision, record_fault
 from identity.types import Principal
 from kernel.canonical import canonical, digest_bytes
 from kernel.record import Actor, Record
@@ -37,20 +38,36 @@ def write_proposal(draft: Draft, record: Record) -> None:
 def write_call(
     draft: Draft, gates: GateLog, found: Found, denial: GateRow | None, record: Record
 ) -> ToolCall:
-    """Insert the call with what every gate said, and record the decision."""
+    """Insert the call with what every gate said, record the decision, and keep it to be replayed."""
     call = _row(draft, gates, found, denial)
     call.save(force_insert=True)
     if found.skill is not None and found.skill.skill_id is not None:
         _record_skill_gate(draft, found, record)
-    record_decision(
-        call, final=call.effect != "require_approval", actor=draft.principal.actor(), record=record
+    actor = draft.principal.actor()
+    event_id = record_decision(call, final=call.effect != "require_approval", actor=actor, record=record)
+    keep_decision(
+        event_id=event_id,
+        call_id=call.id,
+        workspace_id=call.workspace_id,
+        decision=found.decision,
+        now=draft.now,
     )
+    if denial is not None and denial.gate is Gate.POLICY:
+        record_fault(
+            code=denial.reason_code,
+            decision=found.decision,
+            subject=call.id,
+            run=call.run_id,
+            actor=actor,
+            now=draft.now,
+            record=record,
+        )
     return call
 
 
-def record_decision(call: ToolCall, *, final: bool, actor: Actor, record: Record) -> None:
-    """Record `tool_call.decided`; exactly one of a call's decisions is final."""
-    record(
+def record_decision(call: ToolCall, *, final: bool, actor: Actor, record: Record) -> str:
+    """Record `tool_call.decided` and return its id; exactly one of a call's decisions is final."""
+    return record(
         event="tool_call.decided",
         actor=actor,
         subject=call.id,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection
 
+from governance.journal.event_names import EventName
+from governance.models import JournalEvent
 from policy import selectors as policy_selectors
+from policy.candidates import in_force_since
 from sandbox import selectors as sandbox_selectors
 from vault import services as vault_services
 
 log = logging.getLogger(__name__)
+
+FAULT_SHOWN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Readiness:
 
 
 def failing_parts(now: datetime) -> Readiness:
-    """Look at database, policy set, vault and workers."""
+    """Look at database, policy set, vault, workers, and whether rules failed lately."""
     if not _answers("database", _ask_database):
         return Readiness(("database",), ())
     failing = tuple(
@@ -35,8 +40,26 @@ def failing_parts(now: datetime) -> Readiness:
         )
         if not _answers(name, question)
     )
-    seen = _answers("worker", lambda: sandbox_selectors.worker_seen(now))
-    return Readiness(failing, () if seen else ("worker",))
+    degraded = tuple(
+        name
+        for name, question in (
+            ("worker", lambda: sandbox_selectors.worker_seen(now)),
+            ("policy_rules", lambda: not _rules_failed(now)),
+        )
+        if not _answers(name, question)
+    )
+    return Readiness(failing, degraded)
+
+
+def _rules_failed(now: datetime) -> bool:
+    """Tell whether a rule of the set in force failed within the last quarter of an hour.
+
+    A rule that fails denies, so calls are refused that nobody meant to refuse.
+    """
+    events = JournalEvent.objects.filter(type=EventName.POLICY_ENGINE_ERROR.value).order_by("-id")
+    last = events.values_list("time", flat=True).first()
+    since = in_force_since()
+    return last is not None and now - last < FAULT_SHOWN and (since is None or last >= since)
 
 
 def _ask_database() -> bool:

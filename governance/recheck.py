@@ -14,6 +14,7 @@ from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
 from governance.journal.ledger import record
 from governance.models import ToolCall
 from governance.proposals import Claim, Draft, Found, Placement, Proposal, Target
+from governance.recording import record_fault
 from governance.runner import Worker
 from governance.runs.turns import hold_run_of_execution
 from identity.liveness import principal_live
@@ -41,6 +42,16 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
     try:
         target = look_again(call, execution, worker, log, found, now)
     except GateDenied as refusal:
+        if refusal.row.gate is Gate.POLICY:
+            record_fault(
+                code=found.decision.reason_code if found.decision else refusal.row.reason_code,
+                decision=found.decision,
+                subject=call.id,
+                run=call.run_id,
+                actor=worker.actor(),
+                now=now,
+                record=record,
+            )
         closing.close_refused(call, refusal.row, worker.actor(), now)
         return None
     labelling.add_labels_of(call, target.tool, actor=worker.actor(), now=now, record=record)

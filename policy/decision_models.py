@@ -94,6 +94,7 @@ class SimulationFlip(models.Model):
     run = models.ForeignKey(SimulationRun, models.CASCADE, related_name="flips")
     record_id = models.CharField(max_length=40)
     call_id = models.CharField(max_length=40, null=True)
+    workspace_id = models.CharField(max_length=40)
     principal_id = models.CharField(max_length=40)
     resource_id = models.CharField(max_length=512)
     old_effect = models.CharField(max_length=20)

@@ -18,3 +18,19 @@ ALLOWED: dict[str, frozenset[str]] = {
     SetState.VALIDATED: frozenset({SetState.ACTIVE}),
     SetState.ACTIVE: frozenset({SetState.SUPERSEDED}),
 }
+
+
+class RunState(StrEnum):
+    """States of a simulation: those of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+RUN_ALLOWED: dict[str, frozenset[str]] = {
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.FAILED, RunState.CANCELLED}),
+    RunState.RUNNING: frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}),
+}

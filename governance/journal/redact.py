@@ -65,6 +65,13 @@ def clean(
     return Cleaned(data=bounded.data, count=sweep.count + bounded.count)
 
 
+def clean_text(text: str, *, scan: Scan) -> Scanned:
+    """Return one text without secrets, as `clean` does inside data; nothing is cut for its size."""
+    sweep = _Sweep(scan)
+    cleaned = sweep.text(text)
+    return Scanned(cleaned, sweep.count)
+
+
 def is_secret_name(name: str) -> bool:
     """Tell whether a member name says that its value is a secret: whole words, any spelling of case.
 
