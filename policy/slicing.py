@@ -24,7 +24,9 @@ Uid = tuple[str, str]
 Key = tuple[str, str, str]
 """One way a constraint can hold: its form, a type name and an id, empty where the form has none."""
 
-_ANY: Key = ("any", "", "")
+ANY: Key = ("any", "", "")
+"""The constraint that always holds."""
+
 _Nested = dict[Key, dict[Key, dict[Key, list[int]]]]
 
 
@@ -41,7 +43,7 @@ class Closure:
         around = (self.uid, *(self.ancestors - {self.uid}))
         inside = tuple(("in", *uid) for uid in around)
         typed = tuple((f"is {kind} in", *uid) for uid in around)
-        return (_ANY, ("==", kind, name), ("is", kind, ""), *inside, *typed)
+        return (ANY, ("==", kind, name), ("is", kind, ""), *inside, *typed)
 
 
 class ScopeIndex:
@@ -65,9 +67,14 @@ class ScopeIndex:
 
     def candidates(self, principal: Closure, action: Closure, resource: Closure) -> tuple[str, ...]:
         """Return the ids of the rules whose three constraints can hold, in the order of the set."""
-        principals, resources = principal.keys(), resource.keys()
+        return self.matching(principal.keys(), action.keys(), resource.keys())
+
+    def matching(
+        self, principals: tuple[Key, ...], actions: tuple[Key, ...], resources: tuple[Key, ...]
+    ) -> tuple[str, ...]:
+        """Return the ids of the rules that have one of these keys in each of their three constraints."""
         found: set[int] = set()
-        for by_resource in _present(self._nested, action.keys()):
+        for by_resource in _present(self._nested, actions):
             for by_principal in _present(by_resource, resources):
                 for positions in _present(by_principal, principals):
                     found.update(positions)
@@ -157,4 +164,4 @@ def _keys_of(constraint: Mapping[str, Any]) -> tuple[Key, ...]:
             return ((f"is {kind} in", *uid_of(entity)),)
         case {"op": "is", "entity_type": str(kind)} if "in" not in constraint:
             return (("is", kind, ""),)
-    return (_ANY,)
+    return (ANY,)

@@ -1,0 +1,189 @@
+"""Cedar's type errors as findings: in our words, once per policy and message, with a place and a hint."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cedarpy
+
+from policy.positions import name_offset
+from policy.reading import FileReading
+from policy.source import Kind, Token, tokens
+from policy.types import Finding
+
+_ACTIONS_LISTED = 12
+_PREFIX = re.compile(r"for policy `policy\d+`, ")
+_FOR_ACTION = re.compile(r' in context for (?:\w+::)*Action::"(?P<action>(?:[^"\\]|\\.)*)"')
+_ATTRIBUTE = re.compile(r"attribute `(?P<path>[^`]+)`(?: on entity type `(?P<type>[^`]+)`)? not found")
+_OPTIONAL = re.compile(r"unable to guarantee safety of access to optional attribute `(?P<path>[^`]+)`")
+_UNRECOGNIZED = re.compile(r"unrecognized (?P<what>action|entity type) `(?P<name>.+)`", re.DOTALL)
+_QUOTED = re.compile(r"`([^`]+)`")
+_NO_ACTION = "unable to find an applicable action given the policy scope constraints"
+_CODES = {"action": "unknown_action", "entity type": "unknown_entity_type"}
+_NOT_ATTRIBUTES = frozenset({"principal", "resource", "context"})
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The names a schema text declares, as far as they help to guess what was meant."""
+
+    types: frozenset[str]
+    actions: frozenset[str]
+    attributes: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Complaint:
+    """One message about one policy, with the actions it holds for."""
+
+    message: str
+    name: str = ""
+    code: str = "type_error"
+    actions: list[str] = field(default_factory=list)
+
+
+def type_findings(files: Iterable[FileReading], schema_text: str) -> Iterator[Finding]:
+    """Yield what does not type-check. Raises ValueError for a schema that does not parse."""
+    for file in files:
+        if file.placed:
+            yield from _file_findings(file, schema_text)
+
+
+def did_you_mean(name: str, known: Iterable[str], shown: str = "`{}`") -> str:
+    """Return `; did you mean …?` for the closest known name, or the empty text."""
+    close = difflib.get_close_matches(name, sorted(set(known) - {name}), n=1)
+    return f"; did you mean {shown.format(close[0])}?" if close else ""
+
+
+def _file_findings(file: FileReading, schema_text: str) -> Iterator[Finding]:
+    errors = _type_errors(file.checkable, schema_text)
+    by_rule: dict[int, dict[str, _Complaint]] = {}
+    for number, message in errors:
+        wording = _complaint(message, schema_text)
+        kept = by_rule.setdefault(number, {}).setdefault(wording.message, wording)
+        if kept is not wording:
+            kept.actions.extend(wording.actions)
+    for number in sorted(by_rule):
+        yield from _rule_findings(file, number, list(by_rule[number].values()))
+
+
+def _rule_findings(file: FileReading, number: int, found: Sequence[_Complaint]) -> Iterator[Finding]:
+    """Yield the findings about one policy. That no action is left says nothing new beside an unknown name."""
+    if not 0 <= number < len(file.placed):
+        yield Finding("error", "type_error", file.file.name, "", found[0].message)
+        return
+    placed = file.placed[number]
+    unknown = any(one.code != "type_error" for one in found)
+    for one in sorted(found, key=lambda one: one.message):
+        if unknown and one.message == _NO_ACTION:
+            continue
+        offset = name_offset(file.file.text, placed.statement, one.name) if one.name else None
+        start = placed.statement.start if offset is None else offset
+        yield file.finding(one.code, one.message + _listed(one.actions), start, policy_id=placed.rule.id)
+
+
+@lru_cache(maxsize=8)
+def _type_errors(text: str, schema_text: str) -> tuple[tuple[int, str], ...]:
+    """Return (number of the policy, message) of everything that does not type-check.
+
+    The same texts give the same answer, kept for the last few: a set is validated on its way to
+    activation, inside it, and after.
+    """
+    result = cedarpy.validate_policies(text, schema_handle(schema_text))
+    seen = dict.fromkeys((_number(error.policy_id), error.error) for error in result.errors)
+    if not result.validation_passed and not seen:
+        return ((-1, "The file does not validate."),)
+    return tuple(sorted(seen))
+
+
+@lru_cache(maxsize=8)
+def schema_handle(text: str) -> cedarpy.Schema:
+    """Return Cedar's handle of a schema text; raises ValueError when it does not parse."""
+    return cedarpy.Schema.from_str(text)
+
+
+def _number(policy_id: str | None) -> int:
+    digits = (policy_id or "").removeprefix("policy")
+    return int(digits) if digits.isdigit() else -1
+
+
+def _complaint(raw: str, schema_text: str) -> _Complaint:
+    message = _PREFIX.sub("", raw)
+    unrecognized = _UNRECOGNIZED.fullmatch(message)
+    if unrecognized:
+        return _unknown(unrecognized["what"], unrecognized["name"], schema_text)
+    action = _FOR_ACTION.search(message)
+    actions = [action["action"]] if action else []
+    plain = message if action is None else message[: action.start()] + message[action.end() :]
+    missing, optional = _ATTRIBUTE.fullmatch(plain), _OPTIONAL.fullmatch(plain)
+    if missing:
+        words = _missing(missing["path"], missing["type"] or ("context" if action else ""), schema_text)
+        return _Complaint(words, missing["path"], actions=actions)
+    if optional:
+        path = optional["path"]
+        words = f"`{path}` may be absent; ask with `has` before it is read"
+        return _Complaint(words, path, actions=actions)
+    quoted = _QUOTED.findall(plain)
+    return _Complaint(plain, quoted[0] if quoted else "", actions=actions)
+
+
+def _missing(path: str, owner: str, schema_text: str) -> str:
+    where, _, name = path.rpartition(".")
+    on = f" on `{where or owner}`" if where or owner else ""
+    hint = did_you_mean(name, vocabulary(schema_text).attributes)
+    return f"attribute `{name}` not found{on}{hint}"
+
+
+def _unknown(what: str, name: str, schema_text: str) -> _Complaint:
+    known = vocabulary(schema_text)
+    if what == "entity type":
+        hint = did_you_mean(name, known.types)
+        return _Complaint(f"entity type `{name}` is not in the schema{hint}", name, _CODES[what])
+    head, _, identifier = name.partition('::"')
+    hint = did_you_mean(identifier[:-1], known.actions, shown=f'`{head}::"{{}}"`')
+    return _Complaint(f"action `{name}` is not in the schema{hint}", name, _CODES[what])
+
+
+def _listed(actions: Sequence[str]) -> str:
+    names = sorted(set(actions))
+    if not names:
+        return ""
+    more = f" and {len(names) - _ACTIONS_LISTED} more" if len(names) > _ACTIONS_LISTED else ""
+    return f" (for the actions {', '.join(names[:_ACTIONS_LISTED])}{more})"
+
+
+@lru_cache(maxsize=4)
+def vocabulary(schema_text: str) -> Vocabulary:
+    """Return the names that a schema in Cedar's own syntax declares; of any other text, none."""
+    found = list(tokens(schema_text))
+    types, actions, attributes = set(), set(), set()
+    namespace = ""
+    for index, token in enumerate(found):
+        if token.text == "namespace":
+            namespace = "".join(one.text for one in _until(found, index + 1, {"{"})) + "::"
+        elif token.text == "entity":
+            types |= {
+                namespace + name for name in _names(_until(found, index + 1, {"in", "{", ";", "enum", "="}))
+            }
+        elif token.text == "action":
+            actions |= set(_names(_until(found, index + 1, {"in", "appliesTo", ";"})))
+        elif token.text == ":" and index:
+            before = found[index - 2] if found[index - 1].text == "?" else found[index - 1]
+            attributes |= set(_names([before]))
+    return Vocabulary(frozenset(types), frozenset(actions), frozenset(attributes - _NOT_ATTRIBUTES))
+
+
+def _until(found: Sequence[Token], start: int, ends: set[str]) -> Sequence[Token]:
+    for index in range(start, len(found)):
+        if found[index].text in ends:
+            return found[start:index]
+    return ()
+
+
+def _names(found: Sequence[Token]) -> list[str]:
+    kinds = (Kind.NAME, Kind.STRING)
+    return [token.text.strip('"') for token in found if token.kind in kinds]
