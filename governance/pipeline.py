@@ -14,9 +14,10 @@ from datetime import datetime
 from django.db import transaction
 
 from approvals import services as approvals
+from approvals.eligibility import DECIDED_WITH
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import authority, checks, closing, idempotency, prompts, recheck, wakeup
+from governance import activations, authority, checks, closing, idempotency, prompts, recheck, wakeup
 from governance.calls import queue_call, write_call, write_proposal
 from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
@@ -27,7 +28,6 @@ from governance.proposals import Draft, Found, Proposal
 from governance.runner import Worker, execute
 from governance.runs.turns import hold_run, hold_run_of_request
 from governance.selectors import CallView, require_proposable_run, view_of
-from identity.roles import Permission
 from identity.types import Principal
 from kernel.errors import ConflictError, Detail, InvalidError, PalyraError
 from kernel.ids import new_id
@@ -110,32 +110,38 @@ def review(
     ticket: Ticket | None = None,
     render: Callable[[ReviewOutcome], tuple[int, object]] | None = None,
 ) -> ReviewOutcome:
-    """Record a person's answer and let the waiting calls go on or end.
+    """Record a person's answer and let what waited for it go on or end.
 
     Raises RefusedError when this person may not answer, ConflictError `already_decided` when the
-    request is closed or has expired. A refusal leaves `request.refused` in the journal.
+    request is closed or has expired. An allow of rules puts them in force in the same transaction;
+    what keeps them out refuses the answer too. A refusal leaves `request.refused` in the journal.
     """
     try:
         with transaction.atomic(durable=True):
             hold_run_of_request(request_id)
+            activations.hold_turn(request_id)
             outcome = approvals.record_review(
                 request_id=request_id, principal=principal, review=answer, now=now, record=record
             )
             asked = outcome.request
             authority.require_policy(
                 principal,
-                Permission.APPROVALS_DECIDE,
+                DECIDED_WITH[asked.subject_type],
                 EntityRef("ApprovalRequest", asked.id),
                 asked.workspace_id,
                 now,
             )
             _apply(outcome, principal, now)
+            activations.apply(outcome, principal, now)
             if ticket is not None and render is not None and outcome.kind != "expired":
                 status, body = render(outcome)
                 idempotency.store(ticket, status=status, body=body, object_id=request_id)
             transaction.on_commit(wakeup.ring, robust=True)
     except PalyraError as refusal:
         refusals.record_refusal(principal, request_id, refusal, now)
+        set_id = activations.set_asked_about(request_id)
+        if set_id is not None:
+            refusals.record_activation_refusal(principal, set_id, refusal, now, request_id)
         raise
     if outcome.kind == "expired":
         raise ConflictError("already_decided", "The request expired.", extra=prompts.outcome(outcome.request))

@@ -79,7 +79,7 @@ def invalid(errors: Sequence[Finding]) -> InvalidError:
 
 
 def _findings(text: SetText, schema: CedarSchema) -> tuple[Finding, ...]:
-    compiled = compile_set(text.files, schema)
+    compiled = compile_set([file for file in text.files if file.name.endswith(".cedar")], schema)
     return compiled if isinstance(compiled, tuple) else ()
 
 

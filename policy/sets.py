@@ -253,6 +253,13 @@ def hold_draft(set_id: str, seen_version: int, actor: Actor, now: datetime) -> P
     return draft
 
 
+def draft_version(policy_set: PolicySet) -> int:
+    """Return the version of a draft that was read, or raise ConflictError `immutable` for another set."""
+    if policy_set.state != SetState.DRAFT:
+        raise ConflictError("immutable", f"The set is {policy_set.state}; make a new draft from it.")
+    return policy_set.edit_version
+
+
 def require_sound_files(files: Sequence[SourceFile]) -> None:
     """Raise InvalidError for names, numbers or sizes of files that no set can have."""
     for file in files:
@@ -272,8 +279,7 @@ def _hold(set_id: str, actor: Actor, now: datetime) -> PolicySet:
     if found is None:
         raise NotFoundError("not_found", "There is no such policy set.")
     require_governance(actor, Permission.POLICY_EDIT, EntityRef("PolicySet", found.pk), ANYWHERE, now)
-    if found.state != SetState.DRAFT:
-        raise ConflictError("immutable", f"The set is {found.state}; make a new draft from it.")
+    draft_version(found)
     return found
 
 
