@@ -1,4 +1,4 @@
-"""What a Celery worker does: it takes everything that waits, one execution after the other."""
+"""What Celery workers do: one kind takes every call that waits, the other every job. Neither takes orders."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 from celery import shared_task
 
 from governance import pipeline
-from governance.runner import Worker, current_worker
+from governance.jobs import runner as job_runner
+from governance.runner import Worker, current_worker, worker_name
 from governance.stopping import drain
-from governance.wakeup import TASK
+from governance.wakeup import JOBS, TASK
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
 from sandbox.selectors import queued_ids
@@ -28,6 +29,15 @@ def work() -> None:
         ran = [_run_one(execution_id, worker) for execution_id in waiting if not drain.begun]
         if not any(ran):
             return
+
+
+@shared_task(name=JOBS, acks_late=False, max_retries=0, ignore_result=True)
+def jobs() -> None:
+    """Claim jobs until none is left. Takes no arguments, and has a queue of its own.
+
+    So that a long job never stands before a call, another worker process serves it.
+    """
+    job_runner.work(worker_name(), utc_now)
 
 
 def _run_one(execution_id: str, worker: Worker) -> bool:

@@ -9,6 +9,7 @@ from celery import current_app
 log = logging.getLogger(__name__)
 
 TASK = "governance.tasks.work"
+JOBS = "palyra.jobs"
 
 
 def ring() -> None:
@@ -17,7 +18,16 @@ def ring() -> None:
     The row is committed already, and transports fail in many ways (their own errors, the driver's, a
     torn file): none of them may reach a caller or end the sweeper.
     """
+    _send(TASK)
+
+
+def ring_jobs() -> None:
+    """Tell the worker of jobs that one waits, as `ring` does for calls; its queue is another."""
+    _send(JOBS)
+
+
+def _send(task: str) -> None:
     try:
-        current_app.send_task(TASK, ignore_result=True)
+        current_app.send_task(task, ignore_result=True)
     except Exception as error:
         log.warning("the broker did not take the wake-up: %s", type(error).__name__)

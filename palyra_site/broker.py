@@ -1,4 +1,4 @@
-"""The queue between web and workers: it exists before anybody uses it, and its leftovers are swept."""
+"""The queues between web and workers: they exist before anybody uses them, and leftovers are swept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 PROCESSED_LIFE = timedelta(hours=1)
 SWEEP_LIMIT = 2_000
+JOBS_QUEUE = "jobs"
 _FOLDERS = ("data_folder_in", "processed_folder", "control_folder")
 
 
@@ -20,7 +21,7 @@ class BrokerDownError(Exception):
 
 
 def declare() -> None:
-    """Make the queue and its folders before several processes would make them at once.
+    """Make the queues and their folders before several processes would make them at once.
 
     The folder transport writes its table of queues without guarding the first write.
     """
@@ -28,7 +29,8 @@ def declare() -> None:
     with current_app.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=1, timeout=5)
-            current_app.amqp.queues[current_app.conf.task_default_queue](connection.default_channel).declare()
+            for name in (current_app.conf.task_default_queue, JOBS_QUEUE):
+                current_app.amqp.queues[name](connection.default_channel).declare()
         except (OperationalError, OSError) as error:
             raise BrokerDownError(f"{connection.as_uri()}: {error}") from error
 

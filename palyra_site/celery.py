@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.platforms import SecurityWarning  # type: ignore[attr-defined]  # missing in its stubs
 from celery.signals import (
+    celeryd_after_setup,
     worker_init,
     worker_process_init,
     worker_process_shutdown,
@@ -16,6 +17,8 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+
+JOBS_QUEUE = "jobs"
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "palyra_site.settings")
 # Tools never run with the worker's rights, so the warning about root would only mislead.
@@ -34,9 +37,24 @@ def prepare(**_: Any) -> None:
     broker.make_folders()
 
 
+_queues: set[str] = set()
+
+
+@celeryd_after_setup.connect
+def choose(instance: Any, **_: Any) -> None:
+    """Note which queues this worker serves, before its pool starts: one of jobs alone runs no tools."""
+    _queues.update(instance.app.amqp.queues.consume_from)
+
+
+def _runs_tools() -> bool:
+    return _queues != {JOBS_QUEUE}
+
+
 @worker_process_init.connect
 def start_runners(**_: Any) -> None:
-    """Give each worker process its own launcher."""
+    """Give each worker process that runs tools its own launcher."""
+    if not _runs_tools():
+        return
     from governance import runner
 
     runner.start()
@@ -52,9 +70,11 @@ def stop_runners(**_: Any) -> None:
 @worker_ready.connect
 def announce(**_: Any) -> None:
     """Say what this host can enforce, clean up after an earlier boot, and look at the queue."""
-    from governance import presence
+    from governance import presence, wakeup
 
-    presence.begin()
+    wakeup.ring_jobs()
+    if _runs_tools():
+        presence.begin()
 
 
 @worker_shutting_down.connect

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 
 from approvals import selectors as approval_selectors, services as approvals
@@ -13,17 +14,22 @@ from approvals.models import ApprovalRequest
 from governance import closing, ending, idempotency, wakeup
 from governance.authority import needs
 from governance.gates import Gate, GateRow, Verdict
+from governance.jobs import services as jobs
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
+from governance.operations import jobs as job_verbs, simulations
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
 from identity import login_attempts, oidc_attempts, rate_limit, rejections, sessions, sightings
 from kernel.errors import ConflictError
 from kernel.record import Actor, system_actor
+from policy import services as policy
+from policy.decision_records import sweep_records
 from sandbox import selectors as sandbox_selectors
 
 log = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
+DECISIONS_A_SWEEP = 2_000
 QUEUE_TIMEOUT = "sandbox.queue_timeout"
 
 
@@ -42,6 +48,7 @@ def sweep(now: datetime) -> dict[str, int]:
         "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
         "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
         "runs_expired": _each(_overdue_runs(now), _expire_run, now),
+        "postures_expired": _expire_postures(now),
         "keys_forgotten": idempotency.sweep(now),
         "rejections_written": _each(rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now),
         "limits_forgotten": rate_limit.sweep(now),
@@ -49,10 +56,41 @@ def sweep(now: datetime) -> dict[str, int]:
         "sessions_forgotten": sessions.sweep(now),
         "sign_ins_forgotten": oidc_attempts.sweep(now),
         "sightings_forgotten": sightings.sweep(now),
+        "jobs_lost": _jobs_lost(now),
+        "decisions_forgotten": _forget_decisions(now),
     }
     if sandbox_selectors.queued_ids(1):
         wakeup.ring()
+    if jobs.queued_ids(1):
+        wakeup.ring_jobs()
+    done["shadows_watched"] = simulations.watch_shadows(now)
     return done
+
+
+def _jobs_lost(now: datetime) -> int:
+    count = 0
+    for job_id in jobs.lost_ids(now, SWEEP_LIMIT):
+        try:
+            job_verbs.lose(job_id=job_id, now=now)
+            count += 1
+        except ConflictError:
+            continue
+        except Exception:  # as for every other row
+            log.exception("the sweep of %s failed", job_id)
+    return count
+
+
+def _forget_decisions(now: datetime) -> int:
+    """Records are kept for a time or in a number, whichever is more; events of the journal stay."""
+    term = timedelta(days=settings.PALYRA_DECISION_DAYS)
+    try:
+        with transaction.atomic(durable=True):
+            return sweep_records(
+                older_than=now - term, keep=settings.PALYRA_DECISION_ROWS, limit=DECISIONS_A_SWEEP
+            )
+    except Exception:  # as in `_each`
+        log.exception("the sweep of decisions failed")
+        return 0
 
 
 def _each(ids: tuple[str, ...], act: Callable[[str, Actor, datetime], None], now: datetime) -> int:
@@ -113,6 +151,16 @@ def _write_rejections(row_id: str, actor: Actor, now: datetime) -> None:
         now=now,
         data={"network": found.network, "reason": found.reason, "count": found.count},
     )
+
+
+def _expire_postures(now: datetime) -> int:
+    """Overrides whose end has come stopped counting by themselves; their rows go, with an event."""
+    try:
+        with transaction.atomic(durable=True):
+            return policy.expire_postures(actor=system_actor("sweeper"), now=now, record=record)
+    except Exception:  # as in `_each`
+        log.exception("the sweep of postures failed")
+        return 0
 
 
 def _overdue_runs(now: datetime) -> tuple[str, ...]:

@@ -201,7 +201,10 @@ def commands() -> list[tuple[str, list[str]]]:
     worker = [python, "-m", "celery", "--quiet", "-A", "palyra_site.celery", "worker", "-Q", "sandbox"]
     worker += ["-c", str(slots), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     sweeper = [python, str(Path(settings.BASE_DIR) / "manage.py"), "sweeper"]
-    return [("web", web), ("worker", worker), ("sweeper", sweeper)]
+    jobs = [python, "-m", "celery", "--quiet", "-A", "palyra_site.celery", "worker", "-Q", broker.JOBS_QUEUE]
+    jobs += ["--pool", "solo", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    jobs += ["--hostname", "jobs@%h"]
+    return [("web", web), ("worker", worker), ("jobs", jobs), ("sweeper", sweeper)]
 
 
 def _is_ready(client: httpx.Client, started: datetime) -> bool:
