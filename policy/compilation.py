@@ -48,12 +48,17 @@ class CompiledSet:
 
 
 def set_hash(files: Sequence[SourceFile], schema: CedarSchema) -> str:
+    """Return the digest that names a set of the domain `palyra`."""
+    return domain_hash(DOMAIN, schema.static_digest, files)
+
+
+def domain_hash(domain: str, schema_digest: str, files: Sequence[SourceFile]) -> str:
     """Return the digest that names a set: domain, schema and files by name."""
     listed = [
         {"name": file.name, "sha256": digest_bytes(file.text.encode())}
         for file in sorted(files, key=lambda file: file.name)
     ]
-    return digest({"domain": DOMAIN, "schema_digest": schema.static_digest, "files": listed})
+    return digest({"domain": domain, "schema_digest": schema_digest, "files": listed})
 
 
 def compile_set(

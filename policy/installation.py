@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 from identity.selectors import DEFAULT, workspace_by_slug
 from kernel.errors import RefusedError
@@ -11,20 +10,16 @@ from kernel.record import Actor, Record
 from policy.activation import checked_reason, put_shipped_in_force
 from policy.allowlists import allowlist
 from policy.catalog import BUILTINS, FIRST_ALLOWLIST
-from policy.compilation import DOMAIN, SourceFile
+from policy.compilation import DOMAIN
 from policy.epoch import raise_epoch
 from policy.models import AllowlistEntry, PolicySet, ToolCallConfig
 from policy.runtime import load_tools
 from policy.set_checking import SetText, check_text
 from policy.set_selectors import active_set
 from policy.sets import Text, new_draft
+from policy.shipped import baseline_files as baseline_files, pack_file as pack_file, pack_names as pack_names
 from policy.tools import store_tool
 from policy.types import AllowlistKind
-
-BASELINE = Path(__file__).parent / "baseline"
-PACKS = Path(__file__).parent / "packs"
-PACKS_ON = ("trifecta", "provenance")
-"""The packs a fresh instance starts with; the others are shipped for policy sets to include."""
 
 
 def install_baseline(*, actor: Actor, now: datetime, record: Record) -> PolicySet:
@@ -44,26 +39,6 @@ def install_baseline(*, actor: Actor, now: datetime, record: Record) -> PolicySe
         active = _put_shipped("Shipped rules", actor, now, record)
     _prepare_default_workspace(actor, now, record)
     return active
-
-
-def baseline_files() -> list[SourceFile]:
-    """Return the shipped rules, by name, with the packs that are on."""
-    packs = [pack_file(name) for name in PACKS_ON]
-    return [*(_source(path) for path in sorted(BASELINE.glob("*.cedar"))), *packs]
-
-
-def pack_names() -> tuple[str, ...]:
-    """Return the names of all shipped packs."""
-    return tuple(path.stem.removeprefix("pack_") for path in sorted(PACKS.glob("pack_*.cedar")))
-
-
-def pack_file(name: str) -> SourceFile:
-    """Return a shipped pack as a file of a policy set."""
-    return _source(PACKS / f"pack_{name}.cedar")
-
-
-def _source(path: Path) -> SourceFile:
-    return SourceFile(path.name, path.read_text(encoding="utf-8"))
 
 
 def restore_baseline(*, reason: str, actor: Actor, now: datetime, record: Record) -> PolicySet:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from identity.roles import WorkspaceRole
+from kernel.canonical import digest, digest_bytes
 from kernel.errors import Detail, InvalidError
 from policy.catalog import catalog_digest
 from policy.cedar_types import UnrepresentableError
-from policy.compilation import DOMAIN, SourceFile, compile_set, set_hash
-from policy.schema import CedarSchema, build_schema
+from policy.compilation import DOMAIN, SourceFile, domain_hash, set_hash
+from policy.domains import validate_domain
+from policy.schema import build_schema
+from policy.shipped import baseline_ids
 from policy.types import Finding, ToolFacts
+from policy.validation import KnownNames, validate_files
 
 ERROR = "error"
+_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,9 @@ class Checked:
         return tuple(finding for finding in self.findings if finding.severity == ERROR)
 
 
+_recent: dict[tuple[SetText, str], Checked] = {}
+
+
 def check_text(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
     """Check a text against the catalog as it is. Writes nothing and may take seconds for a large set.
 
@@ -47,19 +56,11 @@ def check_text(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
     key = (text, catalog_digest(tools.values()))
     known = _recent.get(key)
     if known is None:
-        known = _check(text, tools)
+        known = _check_palyra(text, tools) if text.domain == DOMAIN else _check_domain(text)
         while len(_recent) >= _KEPT:
-            _recent.pop(next(iter(_recent)), None)
+            _recent.pop(next(iter(_recent), key), None)
         _recent[key] = known
     return known
-
-
-def _check(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
-    try:
-        schema = build_schema({name: tool.input_schema for name, tool in tools.items()})
-    except (UnrepresentableError, ValueError) as error:
-        return Checked((Finding(ERROR, "type_error", "", "", str(error)),), "", "")
-    return Checked(_findings(text, schema), set_hash(text.files, schema), schema.static_digest)
 
 
 def invalid(errors: Sequence[Finding]) -> InvalidError:
@@ -78,10 +79,24 @@ def invalid(errors: Sequence[Finding]) -> InvalidError:
     return InvalidError("policy_invalid", f"The policies have {len(details)} errors.", errors=details)
 
 
-def _findings(text: SetText, schema: CedarSchema) -> tuple[Finding, ...]:
-    compiled = compile_set([file for file in text.files if file.name.endswith(".cedar")], schema)
-    return compiled if isinstance(compiled, tuple) else ()
+def _check_palyra(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
+    try:
+        schema = build_schema({name: tool.input_schema for name, tool in tools.items()})
+    except (UnrepresentableError, ValueError) as error:
+        return Checked((Finding(ERROR, "type_error", "", "", str(error)),), "", "")
+    known = KnownNames(
+        tools=frozenset(tools),
+        groups=frozenset(),
+        roles=frozenset(role.value for role in WorkspaceRole),
+        baseline_ids=baseline_ids(),
+    )
+    findings = validate_files(text.files, schema, known)
+    return Checked(findings, set_hash(text.files, schema), schema.static_digest)
 
 
-_KEPT = 4
-_recent: dict[tuple[SetText, str], Checked] = {}
+def _check_domain(text: SetText) -> Checked:
+    """The schema and the entities of another domain are a part of its set, so both are in its digest."""
+    findings = validate_domain(text.files, text.schema_text, text.entities_json)
+    brought = {"schema": text.schema_text, "entities": text.entities_json}
+    schema_digest = digest({name: digest_bytes(one.encode()) for name, one in brought.items()})
+    return Checked(findings, domain_hash(text.domain, schema_digest, text.files), schema_digest)
