@@ -10,16 +10,13 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import cast
-from urllib.parse import urlsplit
-
-import idna
 
 from kernel.canonical import canonical
 from kernel.errors import PalyraError
+from kernel.uris import UriError, parse_uri
 
 LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
 DECIMAL_LIMIT = 922_337_203_685_477
-DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 _COMBINATORS = (
     "anyOf",
     "oneOf",
@@ -137,7 +134,7 @@ def _properties(schema: Schema) -> dict[str, Schema]:
 def _members(schema: Schema) -> Iterator[tuple[str, str, bool]]:
     required = cast(list[str], schema.get("required") or [])
     for name, inner in _properties(schema).items():
-        needed = name in required
+        needed = name in required and not _admits_null(inner)
         if kind_of(inner) is Kind.JSON:
             yield f"{name}_json", "String", needed
             continue
@@ -146,6 +143,14 @@ def _members(schema: Schema) -> Iterator[tuple[str, str, bool]]:
             yield f"{name}_scheme", "String", needed
             yield f"{name}_host", "String", needed
             yield f"{name}_port", "Long", False
+
+
+def _admits_null(schema: Schema) -> bool:
+    """Tell whether null may fit; for policies it is absent, even where the property is required."""
+    declared = schema.get("type")
+    if isinstance(declared, list):
+        return "null" in declared
+    return declared == "null" or (declared is None and kind_of(schema) is Kind.JSON)
 
 
 def _type(schema: Schema) -> str:
@@ -244,17 +249,8 @@ def _json_text(name: str, value: Json) -> str:
 
 def _uri_parts(name: str, text: str) -> dict[str, Json]:
     try:
-        parts = urlsplit(text)
-        host, port = _host(parts.hostname or ""), parts.port
-    except (ValueError, UnicodeError) as error:
-        raise UnrepresentableError(f"{name}: not a usable URI") from error
-    scheme = parts.scheme.lower()
-    found: dict[str, Json] = {f"{name}_scheme": scheme, f"{name}_host": host}
-    port = port if port is not None else DEFAULT_PORTS.get(scheme)
-    return found if port is None else found | {f"{name}_port": port}
-
-
-def _host(host: str) -> str:
-    if not host or ":" in host or host.replace(".", "").isdigit():
-        return host.lower()
-    return idna.encode(host.rstrip("."), uts46=True).decode().lower()
+        parts = parse_uri(text)
+    except UriError as error:
+        raise UnrepresentableError(f"{name}: {error}") from error
+    found: dict[str, Json] = {f"{name}_scheme": parts.scheme, f"{name}_host": parts.host}
+    return found if parts.port is None else found | {f"{name}_port": parts.port}

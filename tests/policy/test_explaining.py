@@ -404,7 +404,7 @@ def questions(draw: st.DrawFn) -> Asked:
     )
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)
 @given(questions(), st.sampled_from(SETS))
 def test_explain_is_the_gate_and_its_changes_allow(asked: Asked, policies: CompiledSet) -> None:
     gate = decide(asked, policies)
@@ -428,7 +428,7 @@ def allows(change: tuple[str, ...], asked: Asked, policies: CompiledSet) -> bool
     return decide(changed.asked, changed.policies).effect is Effect.ALLOW
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(questions(), st.sampled_from(sorted(CUSTOM.rules)))
 def test_a_set_without_a_rule_decides_as_if_it_had_never_held_it(asked: Asked, left_out: str) -> None:
     rules = [rule for rule in CUSTOM.rules.values() if rule.id != left_out]

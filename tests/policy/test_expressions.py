@@ -81,7 +81,7 @@ def nodes(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=250)
+@settings(max_examples=250, deadline=None)
 @given(st.recursive(leaves, nodes, max_leaves=12))
 def test_any_expression_comes_back_as_it_was(expression: dict[str, Any]) -> None:
     assert parsed(text_of(expression)) == expression

@@ -76,7 +76,7 @@ BAD: dict[str, list[object]] = {
 }  # fmt: skip
 
 
-BAD |= {name: list(bad_inputs(tool)) for name, tool in TOOLS.items() if name not in BAD}
+BAD = {name: [*BAD.get(name, []), *bad_inputs(tool)] for name, tool in TOOLS.items()}
 
 
 @pytest.mark.parametrize("name", sorted(TOOLS))
