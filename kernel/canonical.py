@@ -14,6 +14,9 @@ from kernel.errors import InvalidError, MalformedError
 MAX_DEPTH = 32
 MAX_KEYS = 10_000
 MAX_SAFE_INTEGER = 2**53 - 1
+SAFE_INTEGERS = (-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER)
+LONG_INTEGERS = (-(2**63), 2**63 - 1)
+"""What a signed 64-bit integer holds. Canonical JSON cannot carry all of it."""
 
 
 def canonical(value: object) -> bytes:
@@ -34,12 +37,18 @@ def digest_bytes(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_keys: int = MAX_KEYS) -> object:
+def parse(
+    data: bytes,
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_keys: int = MAX_KEYS,
+    integers: tuple[int, int] = SAFE_INTEGERS,
+) -> object:
     """Parse one JSON document strictly.
 
     Refuses, as MalformedError: invalid UTF-8, a byte order mark, duplicate keys, NaN and infinities,
-    nesting over `max_depth`, more than `max_keys` keys in all, lone surrogates and integers beyond
-    2^53-1, which RFC 8785 cannot carry.
+    nesting over `max_depth`, more than `max_keys` keys in all, lone surrogates and integers outside
+    `integers`, by default those that RFC 8785 can carry.
     """
     try:
         text = data.decode("utf-8")
@@ -48,7 +57,7 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_keys: int = MAX_KEYS) 
         value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise MalformedError("malformed_json", "The text is not acceptable JSON.") from error
-    _check_scalars(value, max_keys)
+    _check_scalars(value, max_keys, integers)
     return value
 
 
@@ -84,8 +93,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise MalformedError("malformed_json", f"{name} is not JSON.")
 
 
-def _check_scalars(value: object, max_keys: int) -> None:
+def _check_scalars(value: object, max_keys: int, integers: tuple[int, int]) -> None:
     keys = 0
+    least, greatest = integers
     for item in _walk(value):
         if isinstance(item, dict):
             keys += len(item)
@@ -96,8 +106,8 @@ def _check_scalars(value: object, max_keys: int) -> None:
                 raise MalformedError("malformed_json", "A string holds a lone surrogate.")
         elif isinstance(item, float) and item in (float("inf"), float("-inf")):
             raise MalformedError("malformed_json", "A number is out of range.")
-        elif isinstance(item, int) and abs(item) > MAX_SAFE_INTEGER:
-            raise MalformedError("malformed_json", "An integer is beyond 2^53-1.")
+        elif isinstance(item, int) and not least <= item <= greatest:
+            raise MalformedError("malformed_json", "An integer is out of range.")
 
 
 def _walk(value: object) -> Iterator[object]:

@@ -48,6 +48,7 @@ CODES: dict[str, str] = {
     "own_authenticator_required": "An own authenticator is required first",
     "policy_base_moved": "Another policy set came into force meanwhile",
     "policy_invalid": "The policies do not validate",
+    "policy_too_costly": "The policies take too much time or memory",
     "policy_lockout": "Nobody could change the rules any more",
     "policy_schema_break": "The rules in force would no longer validate",
     "posture_locked": "The tool is locked",

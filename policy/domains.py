@@ -13,7 +13,7 @@ from typing import Any
 
 import cedarpy
 
-from kernel.canonical import parse
+from kernel.canonical import LONG_INTEGERS, parse
 from kernel.errors import MalformedError
 from policy.compilation import Rule, SourceFile, read_rules, static_bodies
 from policy.judging import Bodies, Verdict, compile_bodies, judge, slice_for
@@ -144,7 +144,7 @@ def read_entities(entities_json: str) -> list[Entity]:
     if not entities_json.strip():
         return []
     try:
-        found = parse(entities_json.encode(), max_keys=MAX_ENTITY_KEYS)
+        found = parse(entities_json.encode(), max_keys=MAX_ENTITY_KEYS, integers=LONG_INTEGERS)
     except MalformedError as error:
         raise ValueError(error.detail) from error
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):

@@ -59,7 +59,7 @@ class SchemaShape:
     def action_named(self, name: str) -> Uid | None:
         """Return the one action of this name, in whatever namespace; None for none or several."""
         found = [uid for uid in self.actions if uid[1] == name]
-        return found[0] if len(found) == 1 else next((uid for uid in found if uid[0] == "Action"), None)
+        return found[0] if len(found) == 1 else None
 
 
 def read_schema(handle: cedarpy.Schema) -> SchemaShape:

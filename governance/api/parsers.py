@@ -9,7 +9,7 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from governance.api.limits import MAX_BODY_BYTES
-from kernel.canonical import parse
+from kernel.canonical import LONG_INTEGERS, SAFE_INTEGERS, parse
 from kernel.errors import MalformedError, PayloadTooLargeError
 
 
@@ -17,6 +17,7 @@ class StrictJSONParser(BaseParser):
     """Parse `application/json` with the rules of `kernel.canonical.parse`; the body is an object."""
 
     media_type = "application/json"
+    integers = SAFE_INTEGERS
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -25,10 +26,16 @@ class StrictJSONParser(BaseParser):
         data = stream.read(MAX_BODY_BYTES + 1)
         if len(data) > MAX_BODY_BYTES:
             raise PayloadTooLargeError
-        value = parse(data)
+        value = parse(data, integers=self.integers)
         if not isinstance(value, dict):
             raise MalformedError("malformed_json", "The body must be a JSON object.")
         return value
+
+
+class LongJSONParser(StrictJSONParser):
+    """As strict, for the one body whose numbers are Cedar's: signed 64-bit integers."""
+
+    integers = LONG_INTEGERS
 
 
 def _require_utf8(media_type: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from governance.api import views_conformance
+
+urlpatterns: list[URLPattern] = [
+    path("policy/conformance", views_conformance.PolicyConformance.as_view()),
+]

@@ -161,6 +161,11 @@ class Palyra:
         body = {"otp": code, "new_password": password}
         return self.connection.send(Query("POST", path, body=body, key=key))
 
+    def judge_case(self, case: Mapping[str, Any]) -> Answer:
+        """Have the server judge one conformance case; it writes nothing."""
+        path = f"{API_PREFIX}/policy/conformance"
+        return self.connection.send(Query("POST", path, body=dict(case)))
+
     def healthz(self) -> Answer:
         return self.connection.send(Query("GET", "/healthz", retry=False))
 

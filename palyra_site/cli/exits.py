@@ -19,6 +19,7 @@ class Exit(IntEnum):
     NOT_FOUND = 8
     WAITING = 10
     TOOL_FAILED = 11
+    FINDINGS = 12
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 

@@ -21,6 +21,8 @@ from palyra_site.cli.commands import (
     calls,
     flags,
     login,
+    policy,
+    policy_conformance,
     profiles,
     runs,
     system,
@@ -50,11 +52,13 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 internal, 2 usage, 3 not authenticated, 4 no connection, 5 unsupported, "
-    "6 refused, 7 conflict, 8 not found, 10 still waiting, 11 the tool failed.",
+    "6 refused, 7 conflict, 8 not found, 10 still waiting, 11 the tool failed, 12 something found wrong.",
 )
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(calls.app, name="calls")
 app.add_typer(runs.app, name="runs")
+policy_conformance.register(policy.app)
+app.add_typer(policy.app, name="policy")
 app.add_typer(tools.app, name="tools")
 app.add_typer(auth.app, name="auth")
 app.add_typer(flags.app, name="flags")

@@ -146,6 +146,7 @@ COMMANDS = {
     "workspaces shares add": ["POST /workspaces/{workspace_id}/shares"],
     "workspaces shares remove": ["DELETE /workspaces/{workspace_id}/shares/{share_id}"],
     "bootstrap clear": ["POST /system/bootstrap/clear"],
+    "policy conformance": ["POST /policy/conformance"],
 }
 """The route that each command is there for; `show` and the like read the same object first."""
 UNREACHED = {"GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked"}
