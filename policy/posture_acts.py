@@ -66,7 +66,7 @@ def apply_preset(
             source=source,
             expires_at=expires_at if row.proposed == PostureState.ALWAYS_ALLOW else None,
         )
-        for row in previewed(preset, place, asking.host_locks, asking.now)
+        for row in previewed(preset, place, asking.host_locks, expires_at=expires_at, now=asking.now)
         if row.changed
     }
     return _write_all(place, wanted, asking, event="posture.preset_applied", source=source)

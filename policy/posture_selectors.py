@@ -43,9 +43,14 @@ def postures_at(place: Place, host_locks: Mapping[str, str], now: datetime) -> t
 
 
 def previewed(
-    preset: Preset, place: Place, host_locks: Mapping[str, str], now: datetime
+    preset: Preset,
+    place: Place,
+    host_locks: Mapping[str, str],
+    *,
+    expires_at: datetime | None,
+    now: datetime,
 ) -> tuple[PreviewRow, ...]:
-    """Return what a preset would do in this place."""
+    """Return what a preset would do in this place. `expires_at` ends what it allows."""
     stored = rows_along(place.chain)
     catalog = [
         Standing(
@@ -55,7 +60,7 @@ def previewed(
         )
         for tool in list_tools(place.workspace_id)
     ]
-    return preview(preset, catalog, place, now)
+    return preview(preset, catalog, place, expires_at=expires_at, now=now)
 
 
 def unlocked_tools(workspace_id: str, host_locks: Mapping[str, str]) -> tuple[ToolFacts, ...]:

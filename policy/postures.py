@@ -54,9 +54,9 @@ NO_LOCKS: Mapping[str, str] = MappingProxyType({})
 class OverrideInput:
     """What a person sets: the state for one tool in one scope. `scope_id` is empty only for global.
 
-    A session's scope also names its agent; the caller has looked it up. `otp_verified_at` is when the
-    person last proved a one-time code. `seen` is the `version_tag` of the row the person saw, None for
-    none.
+    A session's scope also names its agent, or the caller hands over the `place` it has looked up.
+    `otp_verified_at` is when the person last proved a one-time code. `seen` is the `version_tag` of the
+    row the person saw, None for none.
     """
 
     tool: str
@@ -70,6 +70,7 @@ class OverrideInput:
     otp_verified_at: datetime | None = None
     source: str = "manual"
     seen: str | None = ANY_VERSION
+    place: Place | None = None
 
     @property
     def wanted(self) -> Wanted:
@@ -107,7 +108,7 @@ def set_posture(
     `step_up_required` when the tool becomes freer and no fresh code was proved; PreconditionRequiredError
     and PreconditionFailedError by `seen`.
     """
-    place = place_of(override.scope_kind, override.scope_id, override.agent_id)
+    place = override.place or place_of(override.scope_kind, override.scope_id, override.agent_id)
     asking = Asking(actor, now, record, override.otp_verified_at, host_locks, override.reason)
     require_posture_authority(asking, override.tool, place)
     tool = require_tool(override.tool)
@@ -132,43 +133,30 @@ def set_posture(
     return PostureOverride.objects.get(tool=tool.name, scope_kind=place.kind, scope_id=place.id)
 
 
-def clear_posture(
-    *,
-    tool: str,
-    scope_kind: str,
-    scope_id: str,
-    actor: Actor,
-    now: datetime,
-    record: Record,
-    agent_id: str | None = None,
-    otp_verified_at: datetime | None = None,
-    seen: str | None = ANY_VERSION,
-    reason: str = "",
-) -> PostureEvent:
+def clear_posture(*, tool: str, place: Place, asking: Asking, seen: str | None = ANY_VERSION) -> PostureEvent:
     """Delete an override; raises NotFoundError when there is none. Needs `posture.manage`.
 
     Asks for a fresh code when the tool becomes freer by it, and for what was seen as `set_posture` does.
     """
-    place = place_of(scope_kind, scope_id, agent_id)
-    asking = Asking(actor, now, record, otp_verified_at, reason=reason)
     require_posture_authority(asking, tool, place)
     facts = require_tool(tool)
+    check_reason(asking.reason)
     raise_epoch()
     row = row_at(facts.name, place)
     if row is None:
         raise NotFoundError("not_found", "There is no such override.")
-    _require_seen(seen, row, now)
+    _require_seen(seen, row, asking.now)
     check_row(facts, place, None, asking)
-    change = write_row(facts.name, place, None, actor, now)
+    change = write_row(facts.name, place, None, asking.actor, asking.now)
     return enter(
         Act(
             event="posture.override_cleared",
             place=place,
             source=row.source,
-            reason=reason,
-            actor=actor,
-            now=now,
-            record=record,
+            reason=asking.reason,
+            actor=asking.actor,
+            now=asking.now,
+            record=asking.record,
             tool=facts.name,
         ),
         (change,),

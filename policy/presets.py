@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from policy.posture import Place, effective_posture, live_rows, shadow_over
+from policy.posture import Place, effective_posture, live_rows, loosens, shadow_over
 from policy.types import PostureRow, PostureState, ToolCapability, ToolFacts
 
 _READING = frozenset(
@@ -32,7 +32,10 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class PreviewRow:
-    """What a preset would do to one tool. `locked` rows are skipped; `changed` ones would be written."""
+    """What a preset would do to one tool. `locked` rows are skipped; `changed` ones would be written.
+
+    `loosens` rows need a fresh one-time code.
+    """
 
     tool: str
     current: str
@@ -40,6 +43,7 @@ class PreviewRow:
     changed: bool
     locked: bool
     lock_reason: str
+    loosens: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,28 +123,47 @@ def proposed(preset: Preset, tool: ToolFacts) -> PostureState | None:
 
 
 def preview(
-    preset: Preset, catalog: Sequence[Standing], place: Place, now: datetime
+    preset: Preset,
+    catalog: Sequence[Standing],
+    place: Place,
+    *,
+    expires_at: datetime | None,
+    now: datetime,
 ) -> tuple[PreviewRow, ...]:
-    """Return a row for each tool that the preset speaks about, by name."""
+    """Return a row for each tool that the preset speaks about, by name. `expires_at` ends what it allows."""
     rows = [
-        _row(one, state, place, now) for one in catalog if (state := proposed(preset, one.tool)) is not None
+        _row(one, state, place, expires_at if state is _ALLOW else None, now)
+        for one in catalog
+        if (state := proposed(preset, one.tool)) is not None
     ]
     return tuple(sorted(rows, key=lambda row: row.tool))
 
 
-def _row(one: Standing, state: PostureState, place: Place, now: datetime) -> PreviewRow:
+def _row(
+    one: Standing, state: PostureState, place: Place, expires_at: datetime | None, now: datetime
+) -> PreviewRow:
     current = _state(one, place, now, one.overrides)
-    shadow = shadow_over(state, live_rows(place.broader, one.overrides, now))
-    reason = one.locks[0] if one.locks else shadow
+    broader = live_rows(place.broader, one.overrides, now)
+    reason = one.locks[0] if one.locks else shadow_over(state, broader)
     lasting = [row for row in one.overrides if row.expires_at is None]
     settled = current == state == _state(one, place, now, lasting)
+    changed = not reason and not settled
+    freer = loosens(
+        before=next(iter(live_rows((place.scope,), one.overrides, now)), None),
+        after=PostureRow(place.kind, place.id, state, expires_at=expires_at),
+        place=place,
+        broader=broader,
+        requires_approval=one.tool.requires_approval,
+        now=now,
+    )
     return PreviewRow(
         tool=one.tool.name,
         current=current,
         proposed=state.value,
-        changed=not reason and not settled,
+        changed=changed,
         locked=bool(reason),
         lock_reason=reason,
+        loosens=changed and freer,
     )
 
 

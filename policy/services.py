@@ -10,14 +10,24 @@ from policy.allowlists import allowlist, hold_sensitive, release_sensitive, remo
 from policy.decisions import decide, permit_governance
 from policy.installation import install_baseline
 from policy.limits import LimitsChange, change_limits, prepare_limits
-from policy.postures import OverrideInput, clear_posture, expire_postures, set_posture
+from policy.posture_acts import (
+    accept_recommendation,
+    apply_preset,
+    put_off_recommendation,
+    reset_scope,
+    undo_posture,
+)
+from policy.postures import Asking, OverrideInput, clear_posture, expire_postures, set_posture
 from policy.tools import ToolChange, change_tool, register_tool
 
 __all__ = [
+    "Asking",
     "LimitsChange",
     "OverrideInput",
     "ToolChange",
+    "accept_recommendation",
     "allowlist",
+    "apply_preset",
     "change_limits",
     "change_tool",
     "clear_posture",
@@ -27,8 +37,11 @@ __all__ = [
     "install_baseline",
     "permit_governance",
     "prepare_limits",
+    "put_off_recommendation",
     "register_tool",
     "release_sensitive",
     "remove_from_allowlist",
+    "reset_scope",
     "set_posture",
+    "undo_posture",
 ]

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from governance.api import views_posture, views_posture_acts
+
+urlpatterns: list[URLPattern] = [
+    path("posture", views_posture.Postures.as_view()),
+    path("posture/reset", views_posture_acts.PostureReset.as_view()),
+    path("posture/presets", views_posture_acts.PosturePresets.as_view()),
+    path("posture/presets/<str:preset_id>/preview", views_posture_acts.PosturePresetPreview.as_view()),
+    path("posture/presets/<str:preset_id>/apply", views_posture_acts.PosturePresetApply.as_view()),
+    path("posture/undo/<str:event_id>", views_posture_acts.PostureUndo.as_view()),
+    path("posture/recommendations", views_posture_acts.PostureRecommendations.as_view()),
+    path(
+        "posture/recommendations/<str:recommendation_id>/answer",
+        views_posture_acts.PostureRecommendationAnswer.as_view(),
+    ),
+    path("posture/events", views_posture_acts.PostureEvents.as_view()),
+    path("posture/<str:tool>", views_posture.PostureDetail.as_view()),
+]

@@ -125,6 +125,45 @@ class Approvals(Collection):
         return self.act(approval_id, "cancel", _present({"reason": reason}), key=key)
 
 
+@dataclass(frozen=True, slots=True)
+class Postures(Collection):
+    """Postures by tool and scope. A scope is `{scope_kind, scope_id}`."""
+
+    def in_scope(self, tool: str, scope: Mapping[str, str]) -> Answer:
+        return self.connection.send(Query("GET", self.at(tool), params=_present(scope)))
+
+    def put(self, tool: str, body: Mapping[str, Any], *, if_match: str | None) -> Answer:
+        """Set an override; without `if_match` only where none stands."""
+        headers = {"If-Match": if_match} if if_match else None
+        return self.connection.send(Query("PUT", self.at(tool), body=dict(body), headers=headers))
+
+    def clear(
+        self, tool: str, scope: Mapping[str, str], *, reason: str | None, if_match: str | None
+    ) -> Answer:
+        params = _present({**scope, "reason": reason})
+        headers = {"If-Match": if_match} if if_match else None
+        return self.connection.send(Query("DELETE", self.at(tool), params=params, headers=headers))
+
+    def reset(self, body: Mapping[str, Any], *, key: str) -> Answer:
+        return self.connection.send(Query("POST", f"{self.path}/reset", body=dict(body), key=key))
+
+    @property
+    def presets(self) -> Collection:
+        return Collection(self.connection, f"{self.path}/presets")
+
+    def undo(self, event_id: str, body: Mapping[str, Any], *, key: str) -> Answer:
+        path = f"{self.path}/undo/{quote(event_id, safe='')}"
+        return self.connection.send(Query("POST", path, body=dict(body), key=key))
+
+    @property
+    def recommendations(self) -> Collection:
+        return Collection(self.connection, f"{self.path}/recommendations")
+
+    @property
+    def events(self) -> Collection:
+        return Collection(self.connection, f"{self.path}/events")
+
+
 class Palyra:
     """The API by its nouns."""
 
@@ -134,6 +173,7 @@ class Palyra:
         self.calls = Calls(connection, f"{API_PREFIX}/tool-calls")
         self.approvals = Approvals(connection, f"{API_PREFIX}/approvals")
         self.tools = Collection(connection, f"{API_PREFIX}/tools")
+        self.posture = Postures(connection, f"{API_PREFIX}/posture")
         self.tokens = Collection(connection, f"{API_PREFIX}/tokens")
         self.agents = Collection(connection, f"{API_PREFIX}/agents")
         self.users = Collection(connection, f"{API_PREFIX}/users")

@@ -23,6 +23,7 @@ from palyra_site.cli.commands import (
     login,
     policy,
     policy_conformance,
+    posture,
     profiles,
     runs,
     system,
@@ -60,6 +61,7 @@ app.add_typer(runs.app, name="runs")
 policy_conformance.register(policy.app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(tools.app, name="tools")
+app.add_typer(posture.app, name="posture")
 app.add_typer(auth.app, name="auth")
 app.add_typer(flags.app, name="flags")
 app.add_typer(tokens.app, name="tokens")

@@ -23,6 +23,12 @@ EXAMPLE_IDS = {
     "team_id": "tm_01JD0000000000000000000000",
     "name": "echo",
     "key": "compat_api",
+    "tool": "echo",
+    "preset_id": "lockdown",
+    "event_id": "evt_01JD0000000000000000000000",
+    "recommendation_id": "rec:loosen:agent:agt_01JD0000000000000000000000:echo:always_allow",
+    "session_id": "ses_01JD0000000000000000000000",
+    "label": "untrusted_content",
 }
 
 
