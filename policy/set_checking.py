@@ -10,7 +10,7 @@ from kernel.canonical import digest, digest_bytes
 from kernel.errors import Detail, InvalidError
 from policy.catalog import catalog_digest
 from policy.cedar_types import UnrepresentableError
-from policy.compilation import DOMAIN, SourceFile, domain_hash, set_hash
+from policy.compilation import DOMAIN, SourceFile, domain_hash
 from policy.domains import validate_domain
 from policy.schema import build_schema
 from policy.shipped import baseline_ids
@@ -63,6 +63,11 @@ def check_text(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
     return known
 
 
+def set_hash(text: SetText, schema_digest: str) -> str:
+    """Return the hash of a set under a schema."""
+    return domain_hash(text.domain, schema_digest, text.files)
+
+
 def invalid(errors: Sequence[Finding]) -> InvalidError:
     """Return the 422 for a text with errors, each with its place."""
     details = tuple(
@@ -91,7 +96,7 @@ def _check_palyra(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
         baseline_ids=baseline_ids(),
     )
     findings = validate_files(text.files, schema, known)
-    return Checked(findings, set_hash(text.files, schema), schema.static_digest)
+    return Checked(findings, set_hash(text, schema.static_digest), schema.static_digest)
 
 
 def _check_domain(text: SetText) -> Checked:
@@ -99,4 +104,4 @@ def _check_domain(text: SetText) -> Checked:
     findings = validate_domain(text.files, text.schema_text, text.entities_json)
     brought = {"schema": text.schema_text, "entities": text.entities_json}
     schema_digest = digest({name: digest_bytes(one.encode()) for name, one in brought.items()})
-    return Checked(findings, domain_hash(text.domain, schema_digest, text.files), schema_digest)
+    return Checked(findings, set_hash(text, schema_digest), schema_digest)
