@@ -47,7 +47,10 @@ class Job(models.Model):
 
 
 class Session(models.Model):
-    """A conversation of one principal under a key of its own; labels and postures hang on it."""
+    """A conversation of one principal in one workspace, under a key of its own.
+
+    Labels and postures hang on it.
+    """
 
     id = models.CharField(primary_key=True, max_length=40)
     workspace_id = models.CharField(max_length=40)
@@ -56,7 +59,9 @@ class Session(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=("principal_id", "key"), name="session_key_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("workspace_id", "principal_id", "key"), name="session_key_once"),
+        )
 
     def __str__(self) -> str:
         return self.id

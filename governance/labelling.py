@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from governance.models import Run, ToolCall
+from kernel.ids import is_id
 from kernel.record import Actor, Record
 from policy import selectors as policy_selectors
 from policy.flows import MAX_OWN_LABELS, PRIVATE, UNTRUSTED, Flow, flow_of, own_labels
@@ -41,7 +42,12 @@ class Reading:
 
 def holder_of(run: Run) -> Holder:
     """Return whose labels a run's calls read and add to: its session's, else its principal's own."""
-    return Holder(run.session_id or run.principal_id, run.workspace_id)
+    return Holder(run.session_id or own_holder(run.principal_id, run.workspace_id), run.workspace_id)
+
+
+def own_holder(principal_id: str, workspace_id: str) -> str:
+    """Return the holder of a principal's runs without a session. A person has one in each workspace."""
+    return principal_id if is_id("agt", principal_id) else f"{principal_id}.{workspace_id}"
 
 
 def read(

@@ -6,8 +6,10 @@ from rest_framework import serializers
 
 from governance.api.strict import Body, Flag, Text, Whole
 from governance.runs.lifecycle import MAX_CALLS_CEILING, MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
+from governance.runs.sessions import MAX_KEY
 from identity.access import Stage
 from identity.rollout import LONGEST_REASON, MOST_WORKSPACES, SHORTEST_REASON
+from policy.marks import MAX_TASK_BYTES
 
 
 class AnyJson(serializers.JSONField):
@@ -16,7 +18,9 @@ class AnyJson(serializers.JSONField):
 
 class RunBody(Body):
     agent = Text(required=False, max_length=40)
+    session_key = Text(required=False, max_length=MAX_KEY, trim_whitespace=False)
     purpose = Text(required=False, max_length=500, allow_blank=True)
+    task_text = Text(required=False, allow_blank=True, trim_whitespace=False)
     labels = serializers.DictField(child=Text(max_length=200, allow_blank=True), required=False)
     max_calls = Whole(required=False, min_value=1, max_value=MAX_CALLS_CEILING)
     ttl_seconds = Whole(required=False, min_value=MIN_LIFETIME_SECONDS, max_value=MAX_LIFETIME_SECONDS)
@@ -28,6 +32,11 @@ class RunBody(Body):
     def validate_labels(self, value: dict[str, str]) -> dict[str, str]:
         if len(value) > 16 or not all(1 <= len(name) <= 64 and "\0" not in name for name in value):
             raise serializers.ValidationError("At most 16 labels with names of 1 to 64 characters.")
+        return value
+
+    def validate_task_text(self, value: str) -> str:
+        if len(value.encode("utf-8", "replace")) > MAX_TASK_BYTES:
+            raise serializers.ValidationError(f"At most {MAX_TASK_BYTES} bytes.")
         return value
 
 

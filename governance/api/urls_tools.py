@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from governance.api import views_posture, views_posture_acts
+from governance.api import views_labels, views_posture, views_posture_acts
 
 urlpatterns: list[URLPattern] = [
     path("posture", views_posture.Postures.as_view()),
@@ -20,4 +20,9 @@ urlpatterns: list[URLPattern] = [
     ),
     path("posture/events", views_posture_acts.PostureEvents.as_view()),
     path("posture/<str:tool>", views_posture.PostureDetail.as_view()),
+    path("sessions/<str:session_id>/labels", views_labels.SessionLabels.as_view()),
+    path(
+        "sessions/<str:session_id>/labels/<str:label>/declassify",
+        views_labels.SessionLabelDeclassify.as_view(),
+    ),
 ]

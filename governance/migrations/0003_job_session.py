@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('principal_id', 'key'), name='session_key_once')],
+                'constraints': [models.UniqueConstraint(fields=('workspace_id', 'principal_id', 'key'), name='session_key_once')],
             },
         ),
     ]

@@ -12,12 +12,13 @@ from django.db import transaction
 
 from approvals import selectors as approval_selectors, services as approvals
 from approvals.models import ApprovalRequest
-from governance import authority, closing, ending, idempotency
+from governance import authority, closing, ending, idempotency, labelling
 from governance.authority import needs
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs import lifecycle
+from governance.runs.sessions import session_under
 from governance.runs.turns import hold_run, hold_run_of_request
 from governance.selectors import CallView, require_call, require_run, view_of
 from identity.models import Agent
@@ -39,7 +40,10 @@ def open_run(
     ticket: Ticket | None = None,
     render: Callable[[Run], object] | None = None,
 ) -> Run:
-    """Open a run for the principal itself, or for an agent that a person owns or manages."""
+    """Open a run for the principal itself, or for an agent that a person owns or manages.
+
+    `session_key` names the conversation it belongs to; of `task_text` only marks are kept.
+    """
     with transaction.atomic(durable=True):
         authority.require_permission(principal, Permission.RUNS_CREATE, principal.workspace_id, now)
         config = tool_call_config(principal.workspace_id)
@@ -48,12 +52,14 @@ def open_run(
             raise InvalidError("invalid", f"A run may make at most {config.max_calls_per_run} calls.")
         agent = _agent_of(principal, wishes.get("agent"))
         lifetime = timedelta(seconds=wishes.get("ttl_seconds", lifecycle.DEFAULT_LIFETIME.total_seconds()))
+        acting = agent.id if agent else principal.id
         run = Run.objects.create(
             id=new_id("run", now),
             workspace_id=principal.workspace_id,
             principal_kind="agent" if agent else principal.kind.value,
-            principal_id=agent.id if agent else principal.id,
+            principal_id=acting,
             owner_id=agent.owner_id if agent else principal.owner_id,
+            session_id=_session_of(principal.workspace_id, acting, wishes.get("session_key"), now),
             purpose=wishes.get("purpose", ""),
             labels=wishes.get("labels", {}),
             origin=wishes.get("origin", "manual"),
@@ -70,6 +76,8 @@ def open_run(
             data={"principal": run.principal_id, "max_calls": run.max_calls, "origin": run.origin},
             run=run.id,
         )
+        if wishes.get("task_text"):
+            labelling.mark_task(run, wishes["task_text"], now)
         if render is not None:
             idempotency.store(ticket, status=201, body=render(run), object_id=run.id)
     return run
@@ -174,6 +182,12 @@ def _agent_of(principal: Principal, agent_id: str | None) -> Agent | None:
     if agent is None or principal.kind is not PrincipalKind.USER or agent.owner_id != principal.id:
         raise NotFoundError("not_found", "There is no such agent of yours.")
     return agent
+
+
+def _session_of(workspace_id: str, principal_id: str, key: str | None, now: datetime) -> str | None:
+    if key is None:
+        return None
+    return session_under(key, workspace_id=workspace_id, principal_id=principal_id, now=now).id
 
 
 def _require_may_cancel(

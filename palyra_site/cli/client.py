@@ -79,9 +79,22 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Runs(Collection):
-    def open(self, *, key: str, purpose: str | None = None, max_calls: int | None = None) -> Answer:
-        body = _present({"purpose": purpose, "max_calls": max_calls})
-        return self.connection.send(Query("POST", self.path, body=body, key=key))
+    def open(
+        self,
+        *,
+        key: str,
+        purpose: str | None = None,
+        max_calls: int | None = None,
+        session_key: str | None = None,
+        task_text: str | None = None,
+    ) -> Answer:
+        wishes = {
+            "purpose": purpose,
+            "max_calls": max_calls,
+            "session_key": session_key,
+            "task_text": task_text,
+        }
+        return self.connection.send(Query("POST", self.path, body=_present(wishes), key=key))
 
     def cancel(self, run_id: str, *, reason: str, key: str) -> Answer:
         return self.act(run_id, "cancel", {"reason": reason}, key=key)
@@ -178,6 +191,7 @@ class Palyra:
         self.agents = Collection(connection, f"{API_PREFIX}/agents")
         self.users = Collection(connection, f"{API_PREFIX}/users")
         self.flags = Collection(connection, f"{API_PREFIX}/access/flags")
+        self.sessions = Collection(connection, f"{API_PREFIX}/sessions")
         self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")
 
     def whoami(self) -> Answer:

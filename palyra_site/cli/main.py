@@ -20,6 +20,7 @@ from palyra_site.cli.commands import (
     bootstrap,
     calls,
     flags,
+    labels,
     login,
     policy,
     policy_conformance,
@@ -64,6 +65,7 @@ app.add_typer(tools.app, name="tools")
 app.add_typer(posture.app, name="posture")
 app.add_typer(auth.app, name="auth")
 app.add_typer(flags.app, name="flags")
+app.add_typer(labels.app, name="labels")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(agents.app, name="agents")
 app.add_typer(users.app, name="users")

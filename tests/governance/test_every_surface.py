@@ -117,6 +117,8 @@ COMMANDS = {
     "auth step-up": ["POST /auth/step-up"],
     "auth access status": ["GET /access/flags"],
     "auth access feature": ["PATCH /access/flags/{key}"],
+    "labels show": ["GET /sessions/{session_id}/labels"],
+    "labels declassify": ["POST /sessions/{session_id}/labels/{label}/declassify"],
     "flags list": ["GET /access/flags"],
     "flags show": ["GET /access/flags/{key}"],
     "flags set": ["PATCH /access/flags/{key}"],

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from palyra_site.cli.arguments import All, Cursor, Limit, Since, Until, require_id, window
+from palyra_site.cli.arguments import All, Cursor, Limit, Since, Until, read_source, require_id, window
+from palyra_site.cli.failures import UsageError
 from palyra_site.cli.listing import write_list
 from palyra_site.cli.session import current
+from palyra_site.cli.world import World
 
 app = typer.Typer(help="Runs: the work that calls belong to.", no_args_is_help=True)
 
@@ -16,7 +18,7 @@ COLUMNS = ("id", "state", "agent", "purpose", "calls_used", "calls_limit", "expi
 RunId = Annotated[str, typer.Argument(metavar="ID", help="run_…")]
 
 
-@app.command("open", epilog='Example: palyra runs open --purpose "nightly report"')
+@app.command("open", epilog="Example: palyra runs open --session-key chat-7 --task-text @task.txt")
 def open_(
     ctx: typer.Context,
     *,
@@ -24,10 +26,22 @@ def open_(
     max_calls: Annotated[
         int | None, typer.Option("--max-calls", min=1, help="Most calls it may make.")
     ] = None,
+    session_key: Annotated[
+        str | None, typer.Option("--session-key", help="The conversation it belongs to.")
+    ] = None,
+    task_text: Annotated[
+        str | None, typer.Option("--task-text", help="What was asked for: @file or - for stdin.")
+    ] = None,
 ) -> None:
     """Open a run."""
     session = current(ctx)
-    answer = session.api.runs.open(key=session.new_key(), purpose=purpose, max_calls=max_calls)
+    answer = session.api.runs.open(
+        key=session.new_key(),
+        purpose=purpose,
+        max_calls=max_calls,
+        session_key=session_key,
+        task_text=None if task_text is None else _source(task_text, session.world),
+    )
     session.output.one(answer.text, answer.data)
 
 
@@ -71,3 +85,9 @@ def cancel(
     session.confirm(f"Cancel {run_id} and all its open calls?")
     answer = session.api.runs.cancel(run_id, reason=reason, key=session.new_key())
     session.output.one(answer.text, answer.data)
+
+
+def _source(given: str, world: World) -> str:
+    if given != "-" and not given.startswith("@"):
+        raise UsageError("--task-text takes @file or -.")
+    return read_source(given, world)

@@ -23,6 +23,8 @@ EXAMPLE_IDS = {
     "team_id": "tm_01JD0000000000000000000000",
     "name": "echo",
     "key": "compat_api",
+    "session_id": "ses_01JD0000000000000000000000",
+    "label": "untrusted_content",
     "tool": "echo",
     "preset_id": "lockdown",
     "event_id": "evt_01JD0000000000000000000000",
