@@ -13,7 +13,7 @@ SIMULATED_RECORDS = 1_000
 DIRECT_ROLLBACK = timedelta(hours=24)
 SHORTEST_REASON = 10
 LONGEST_REASON = 500
-_FILTERS = ("since", "agent", "tool")
+_FILTERS = ("since", "agent", "tool", "workspace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
 
-from kernel.errors import Detail, InvalidError
 from policy.catalog import catalog_digest
 from policy.cedar_types import UnrepresentableError
-from policy.compilation import DOMAIN, Rule, SourceFile, build_set, compile_set, read_rules, set_hash
+from policy.compilation import DOMAIN, Rule, build_set, compile_set, read_rules, set_hash
 from policy.lifecycle import SetState
 from policy.models import PolicySet
 from policy.placement import EntityHandles
 from policy.runtime import Engine
 from policy.schema import CedarSchema, build_schema
-from policy.set_selectors import source_files
-from policy.types import Finding, PolicySetRef, ToolFacts
+from policy.set_checking import invalid
+from policy.set_files import policy_files
+from policy.set_selectors import set_text, source_files
+from policy.types import PolicySetRef, ToolFacts
 
-SUFFIX = ".cedar"
+MAX_FINDINGS = 200
 _KEPT = 8
 _lock = Lock()
 _held: OrderedDict[tuple[str, str, str, bool], Shadow] = OrderedDict()
@@ -53,14 +54,14 @@ def in_force_since() -> datetime | None:
 
 def read_candidate(policy_set: PolicySet, tools: Mapping[str, ToolFacts]) -> Candidate:
     """Compile the text of a set as it is now; raises InvalidError `policy_invalid` with every finding."""
-    files = source_files(policy_set)
+    text = set_text(policy_set)
     schema = schema_of(tools)
-    digest = set_hash(files, schema)
+    digest = set_hash(text.files, schema)
     ref = PolicySetRef(policy_set.pk, policy_set.version, digest)
-    compiled = compile_set(rule_files(files), schema, ref=ref, catalog_digest=catalog_digest(tools.values()))
+    found = catalog_digest(tools.values())
+    compiled = compile_set(policy_files(text.files), schema, ref=ref, catalog_digest=found)
     if isinstance(compiled, tuple):
-        details = tuple(_detail(finding) for finding in compiled[:200])
-        raise InvalidError("policy_invalid", "The set does not validate.", errors=details)
+        raise invalid(compiled[:MAX_FINDINGS])
     return Candidate(Engine(compiled, EntityHandles(compiled.schema_handle)), digest)
 
 
@@ -84,11 +85,6 @@ def shadow_of(policy_set: PolicySet, tools: Mapping[str, ToolFacts]) -> Shadow:
     return shadow
 
 
-def rule_files(files: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
-    """Return the files that hold policies; a set may have test files besides."""
-    return tuple(file for file in files if file.name.endswith(SUFFIX))
-
-
 def schema_of(tools: Mapping[str, ToolFacts]) -> CedarSchema:
     """Return the schema of this catalog."""
     return build_schema({name: tool.input_schema for name, tool in tools.items()})
@@ -97,7 +93,7 @@ def schema_of(tools: Mapping[str, ToolFacts]) -> CedarSchema:
 def _compiled(
     policy_set: PolicySet, tools: Mapping[str, ToolFacts], digest: str, *, in_force: bool
 ) -> Shadow:
-    files = rule_files(source_files(policy_set))
+    files = policy_files(source_files(policy_set))
     ref = PolicySetRef(policy_set.pk, policy_set.version, policy_set.hash or "")
     try:
         rules, _ = read_rules(files)
@@ -118,15 +114,3 @@ def _compiled(
 def _put_in_force(rule: Rule) -> Rule:
     annotations = {name: value for name, value in rule.annotations.items() if name != "mode"}
     return replace(rule, annotations=annotations)
-
-
-def _detail(finding: Finding) -> Detail:
-    pointer = f"/files/{finding.file}" if finding.file else ""
-    return Detail(
-        pointer,
-        finding.code,
-        finding.message,
-        line=finding.line,
-        column=finding.column,
-        policy_id=finding.policy_id or None,
-    )

@@ -82,6 +82,7 @@ def test_the_first_set_of_a_domain_has_no_base_and_needs_none() -> None:
         {"available": 40, "total": 39},
         {"asked": {"tool": "echo"}},
         {"asked": {"agent": "agt_1"}},
+        {"asked": {"workspace": "wsp_1"}},
         {"asked": {"since": "2026-03-02T00:00:00Z"}},
         {"loosened": 4},
         {"loosened": 2},
