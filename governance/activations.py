@@ -5,7 +5,7 @@ Everything here runs inside the transaction of the operation, or of the review, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from identity.types import Principal
 from kernel.errors import ConflictError, RefusedError
 from policy import activation
 from policy.activation import ActivationWish, Consent
-from policy.compilation import SourceFile, read_rules
+from policy.diffing import SetDiff, diff_sets
 from policy.epoch import hold_epoch
 from policy.models import PolicySet, SimulationRun
 from policy.set_selectors import active_set, author_ids, source_files
@@ -195,7 +195,7 @@ def _obligation(excluded: frozenset[str]) -> ApprovalObligation:
 def _context(plan: Plan, policy_set: PolicySet, principal: Principal) -> dict[str, object]:
     """Return what the second person sees before they answer (approvals part §3.2)."""
     left = active_set(policy_set.domain)
-    diff = _diff(source_files(left) if left else (), source_files(policy_set))
+    diff = _named(diff_sets(source_files(left) if left else (), source_files(policy_set)))
     counted = ", ".join(f"{len(names)} rules {change}" for change, names in diff.items())
     verb = "restore" if plan.verb == ROLLBACK else "activate"
     return {
@@ -221,19 +221,13 @@ def _context(plan: Plan, policy_set: PolicySet, principal: Principal) -> dict[st
     }
 
 
-def _diff(old: Sequence[SourceFile], new: Sequence[SourceFile]) -> dict[str, list[str]]:
+def _named(diff: SetDiff) -> dict[str, list[str]]:
     """Return the ids of rules that are added, removed or changed."""
-    before, after = _bodies(old), _bodies(new)
     return {
-        "added": sorted(after.keys() - before.keys()),
-        "removed": sorted(before.keys() - after.keys()),
-        "changed": sorted(name for name in before.keys() & after.keys() if before[name] != after[name]),
+        "added": [rule.id for rule in diff.added],
+        "removed": [rule.id for rule in diff.removed],
+        "changed": [f"{rule.id} ({', '.join(rule.parts)})" for rule in diff.changed],
     }
-
-
-def _bodies(files: Sequence[SourceFile]) -> dict[str, Mapping[str, object]]:
-    rules, _ = read_rules([file for file in files if file.name.endswith(".cedar")])
-    return {rule.id: rule.body for rule in rules}
 
 
 def _simulated(policy_set: PolicySet, number: int | None) -> dict[str, object] | None:

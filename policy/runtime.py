@@ -21,6 +21,7 @@ from policy.models import (
 )
 from policy.placement import EntityHandles
 from policy.schema import build_schema
+from policy.set_files import policy_files
 from policy.types import (
     AllowlistKind,
     PolicyEvaluationConfig,
@@ -148,8 +149,8 @@ def _reference(active: PolicySet) -> PolicySetRef:
 
 def _files(active: PolicySet) -> list[SourceFile]:
     """Return the rules of a set; the tests it brings along are no rules."""
-    rows = active.files.filter(name__endswith=".cedar").order_by("position")
-    return [SourceFile(row.name, row.text) for row in rows]
+    rows = active.files.order_by("position")
+    return list(policy_files([SourceFile(row.name, row.text) for row in rows]))
 
 
 def _stamp() -> str:

@@ -27,13 +27,13 @@ from policy.epoch import hold_epoch
 from policy.lifecycle import ALLOWED, SetState
 from policy.models import PolicyFile, PolicyFinding, PolicySet
 from policy.set_checking import Checked
+from policy.set_files import is_file_name
 from policy.set_selectors import active_set, author_ids, source_files
 from policy.types import EntityRef, Finding
 
 MAX_FILES = 200
 MAX_TITLE = 120
 MAX_NOTE = 500
-FILE_NAME = re.compile(r"[a-z0-9_-]{1,64}\.(cedar|test\.json)")
 _DOMAIN = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _PASSED = frozenset({SetState.ACTIVE, SetState.SUPERSEDED})
 """States of sets whose text two people have seen: taking it over makes nobody but the drafter an author."""
@@ -76,9 +76,9 @@ def draft_set(
     Its base is the set in force now. Raises RefusedError without `policy.edit` in the instance,
     InvalidError for a name, a domain or files that no set can have.
     """
-    require_governance(actor, Permission.POLICY_EDIT, EntityRef("PolicySet", domain), ANYWHERE, now)
     if not _DOMAIN.fullmatch(domain):
         raise _invalid("/domain", "A domain is lower-case letters, digits and hyphens, at most 64.")
+    require_governance(actor, Permission.POLICY_EDIT, EntityRef("PolicySet", domain), ANYWHERE, now)
     require_sound_files(text.files)
     people = {actor.id} if actor.kind == "user" else set()
     return new_draft(
@@ -263,7 +263,7 @@ def draft_version(policy_set: PolicySet) -> int:
 def require_sound_files(files: Sequence[SourceFile]) -> None:
     """Raise InvalidError for names, numbers or sizes of files that no set can have."""
     for file in files:
-        if not FILE_NAME.fullmatch(file.name):
+        if not is_file_name(file.name):
             raise _invalid("/files", "A file is named like rules.cedar or rules.test.json.")
         if "\0" in file.text:
             raise _invalid(f"/files/{file.name}", "The text holds a NUL.")

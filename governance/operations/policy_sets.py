@@ -21,6 +21,7 @@ from identity.selectors import INSTANCE, workspace_by_slug
 from identity.types import Principal
 from kernel.errors import InvalidError
 from policy import sets
+from policy.archive import unpack
 from policy.compilation import DOMAIN, SourceFile
 from policy.models import PolicySet
 from policy.runtime import load_tools
@@ -51,6 +52,40 @@ def draft(
     with transaction.atomic(durable=True):
         _require_editor(principal, domain, now)
         text = Text() if source is None else text_of(_source(source, domain))
+        made = sets.draft_set(
+            title=name,
+            note=note,
+            domain=domain,
+            text=text,
+            actor=principal.actor(),
+            now=now,
+            record=record,
+        )
+        idempotency.store_rendered(ticket, render, made, status=201, object_id=made.pk)
+    return made
+
+
+@needs(Permission.POLICY_EDIT)
+def import_set(
+    *,
+    principal: Principal,
+    name: str,
+    note: str = "",
+    data: bytes,
+    file_name: str,
+    domain: str = DOMAIN,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Render | None = None,
+) -> PolicySet:
+    """Make a draft of an exported zip or Cedar file; `file_name` tells which it is.
+
+    Raises InvalidError for an archive that is not acceptable.
+    """
+    _require_editor(principal, domain, now)
+    text = Text(files=unpack(data, file_name), source="import")
+    with transaction.atomic(durable=True):
+        _require_editor(principal, domain, now)
         made = sets.draft_set(
             title=name,
             note=note,
