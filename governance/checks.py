@@ -5,6 +5,7 @@ from __future__ import annotations
 from approvals import selectors as approval_selectors, services as approvals
 from governance import labelling
 from governance.budgets.calls import Exhausted, reserve_call
+from governance.catalog import WASM_OFF
 from governance.gates import Finding, asks, denied, passed
 from governance.labelling import Reading
 from governance.obligations import approval_needed, build_obligation
@@ -23,9 +24,10 @@ from policy.types import (
     EntityRef,
     PolicyDecision,
     SkillFacts,
+    ToolFacts,
 )
 from sandbox.skills import selectors as skill_selectors
-from sandbox.skills.types import SkillGateDecision, Verdict as SkillVerdict
+from sandbox.skills.types import SkillGateDecision, SkillTool, Verdict as SkillVerdict
 from sandbox.types import SandboxRefusal
 
 PERSON_ASKED = "A person has to allow this call."
@@ -63,8 +65,12 @@ def schema(draft: Draft) -> Finding[Target]:
         return _skill_target(name, raw)
     if not check.ok or check.tool is None or check.input is None:
         return denied(check.reason_code, check.reason, check.remediation)
-    tool = check.tool
-    target = Target(
+    return passed(tool_target(check.tool, check.input, check.resource), check.reason_code)
+
+
+def tool_target(tool: ToolFacts, given: dict[str, object], resource: str | None) -> Target:
+    """Return a tool of the catalog as the later gates look at it."""
+    return Target(
         name=tool.name,
         version=str(tool.version),
         definition_digest=tool.definition_digest,
@@ -73,11 +79,27 @@ def schema(draft: Draft) -> Finding[Target]:
         description=tool.description,
         capabilities=tool.capabilities,
         requires_approval=tool.requires_approval,
-        input=check.input,
-        resource=check.resource,
+        input=given,
+        resource=resource,
         tool=tool,
     )
-    return passed(target, check.reason_code)
+
+
+def skill_target(skill: SkillTool, given: dict[str, object]) -> Target:
+    """Return a skill's tool as the later gates look at it."""
+    return Target(
+        name=skill.id,
+        version=skill.version,
+        definition_digest=skill.payload_digest,
+        operation="skill.execute",
+        risk=skill.risk,
+        description=skill.description,
+        capabilities=frozenset(),
+        requires_approval=skill.requires_approval or skill.default_sensitive,
+        input=given,
+        resource=f"skill:{skill.skill_id}@{skill.version}",
+        skill=skill,
+    )
 
 
 def _skill_target(name: str, raw: object) -> Finding[Target]:
@@ -89,20 +111,7 @@ def _skill_target(name: str, raw: object) -> Finding[Target]:
     )
     if not check.ok or check.input is None:
         return denied(check.reason_code, "The input does not fit the skill's schema.")
-    target = Target(
-        name=name,
-        version=skill.version,
-        definition_digest=skill.payload_digest,
-        operation="skill.execute",
-        risk=skill.risk,
-        description=skill.description,
-        capabilities=frozenset(),
-        requires_approval=skill.requires_approval or skill.default_sensitive,
-        input=check.input,
-        resource=f"skill:{skill.skill_id}@{skill.version}",
-        skill=skill,
-    )
-    return passed(target, check.reason_code)
+    return passed(skill_target(skill, check.input), check.reason_code)
 
 
 def skill(draft: Draft, target: Target, found: Found) -> Finding[SkillGateDecision]:
@@ -124,7 +133,17 @@ def skill(draft: Draft, target: Target, found: Found) -> Finding[SkillGateDecisi
 
 def posture(draft: Draft, target: Target) -> Finding[EffectivePosture]:
     """Gate 5: what the chain of overrides comes to."""
-    found = policy_selectors.posture(
+    found = posture_of(draft, target)
+    if found.state == "disabled":
+        return denied(found.reason_code, found.lock_reason or "The tool is switched off here.")
+    if found.state == "ask_each_time":
+        return asks(found, found.reason_code, PERSON_ASKED)
+    return passed(found, found.reason_code)
+
+
+def posture_of(draft: Draft, target: Target) -> EffectivePosture:
+    """Return the effective posture of what a draft proposes."""
+    return policy_selectors.posture(
         tool=target.tool,
         default_requires_approval=target.requires_approval,
         tool_name=target.name,
@@ -134,17 +153,12 @@ def posture(draft: Draft, target: Target) -> Finding[EffectivePosture]:
         locks=_locks(draft, target),
         now=draft.now,
     )
-    if found.state == "disabled":
-        return denied(found.reason_code, found.lock_reason or "The tool is switched off here.")
-    if found.state == "ask_each_time":
-        return asks(found, found.reason_code, PERSON_ASKED)
-    return passed(found, found.reason_code)
 
 
 def _locks(draft: Draft, target: Target) -> tuple[str, ...]:
     """What switches a skill off in a workspace; for tools of the catalog policy knows it itself."""
     runs = target.skill is None or policy_selectors.tool_call_config(draft.run.workspace_id).wasm_enabled
-    return () if runs else ("WebAssembly is switched off.",)
+    return () if runs else (WASM_OFF,)
 
 
 def backend(draft: Draft, target: Target) -> Finding[Placement]:
@@ -174,7 +188,7 @@ def policy(
     )
     if reading.overflows:
         return denied("policy.invalid_context", "The session would take on too many labels.")
-    decision = policy_services.decide(facts=_facts(draft, target, found, reading, approval))
+    decision = policy_services.decide(facts=facts_of(draft, target, found, reading, approval))
     found.decision = decision
     if decision.effect is Effect.ALLOW:
         return passed(decision, decision.reason_code, decision.reason)
@@ -183,9 +197,10 @@ def policy(
     return denied(decision.reason_code, decision.reason)
 
 
-def _facts(
+def facts_of(
     draft: Draft, target: Target, found: Found, reading: Reading, approval: ApprovalFacts | None
 ) -> DecisionFacts:
+    """Return what gate 7 knows; an explanation is given the same."""
     return DecisionFacts(
         principal_kind=draft.principal.kind,
         principal_id=draft.principal.id,

@@ -31,17 +31,29 @@ def place(target: Target, *, agent_id: str, workspace_id: str, now: datetime) ->
     A call is never placed in a weaker tier than its tool asks for. Raises NotFoundError for a
     workspace without limits.
     """
-    config = tool_call_config(workspace_id)
-    refusal = _declared_refusal(target, config)
-    if refusal is not None:
-        return refusal
-    spec = resolve_spec(_policy(target, config), _limits(target), _wishes(target))
+    spec = _resolve(target, workspace_id)
     if isinstance(spec, SandboxRefusal):
         return spec
     refusal = _input_refusal(target, spec) or sandbox_selectors.backend_refusal(spec, now=now)
     if refusal is not None:
         return refusal
     return Placement(tier=spec.tier.value, executor=spec.executor.value, spec=spec)
+
+
+def backing_refusal(target: Target, *, workspace_id: str, now: datetime) -> SandboxRefusal | None:
+    """Return why nothing here could run this, whatever its input, or None when something can."""
+    spec = _resolve(target, workspace_id)
+    if isinstance(spec, SandboxRefusal):
+        return spec
+    return sandbox_selectors.backend_refusal(spec, now=now)
+
+
+def _resolve(target: Target, workspace_id: str) -> SandboxSpec | SandboxRefusal:
+    config = tool_call_config(workspace_id)
+    refusal = _declared_refusal(target, config)
+    if refusal is not None:
+        return refusal
+    return resolve_spec(_policy(target, config), _limits(target), _wishes(target))
 
 
 def fitting_module(skill: SkillTool, payload: str, config: CallLimits) -> SkillModule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +46,24 @@ class CallLimits:
     wasm_memory_bytes: int
     wasm_table_elements: int
     wasm_instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class PostureQuestion:
+    """One name whose posture is asked; a skill's has no `tool` and brings its own locks."""
+
+    name: str
+    requires_approval: bool
+    tool: ToolFacts | None = None
+    locks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What a workspace says of tools."""
+
+    limits: CallLimits
+    allowlisted_tools: frozenset[str]
 
 
 @contextmanager
@@ -140,6 +158,34 @@ def posture(
     )
 
 
+def postures(
+    asked: Sequence[PostureQuestion], *, workspace_id: str, agent_id: str | None, now: datetime
+) -> dict[str, EffectivePosture]:
+    """Return the effective postures of many tools by name, outside any session; reads three rows in all.
+
+    What cannot be read leaves every one of them unavailable, as `posture` does.
+    """
+    chain = scope_chain(workspace_id=workspace_id, agent_id=agent_id, session_id=None)
+    try:
+        with reading():
+            rows: dict[str, list[PostureRow]] = {}
+            for row in PostureOverride.objects.filter(tool__in=[one.name for one in asked]):
+                rows.setdefault(row.tool, []).append(_plain(row))
+            here = _here(workspace_id)
+    except (DatabaseError, EpochMissingError, NotFoundError):
+        return {one.name: unavailable(one.requires_approval) for one in asked}
+    return {
+        one.name: effective_posture(
+            requires_approval=one.requires_approval,
+            chain=chain,
+            overrides=rows.get(one.name, []),
+            locks=_locks(one.tool, here) if one.tool else one.locks,
+            now=now,
+        )
+        for one in asked
+    }
+
+
 def tool_call_config(workspace_id: str) -> CallLimits:
     """Return the limits of a workspace, or raise NotFoundError."""
     row = ToolCallConfig.objects.filter(workspace_id=workspace_id).first()
@@ -149,10 +195,11 @@ def tool_call_config(workspace_id: str) -> CallLimits:
 
 
 def _overrides(tool_name: str) -> list[PostureRow]:
-    rows = PostureOverride.objects.filter(tool=short_name(tool_name))
-    return [
-        PostureRow(row.scope_kind, row.scope_id, row.state, row.overridable, row.expires_at) for row in rows
-    ]
+    return [_plain(row) for row in PostureOverride.objects.filter(tool=short_name(tool_name))]
+
+
+def _plain(row: PostureOverride) -> PostureRow:
+    return PostureRow(row.scope_kind, row.scope_id, row.state, row.overridable, row.expires_at)
 
 
 def lock_reasons(tool: ToolFacts, workspace_id: str, host_lock: str = "") -> tuple[str, ...]:
@@ -161,8 +208,17 @@ def lock_reasons(tool: ToolFacts, workspace_id: str, host_lock: str = "") -> tup
     An empty `workspace_id` asks for what holds everywhere. `host_lock` is what the caller knows of the
     hosts. Raises EpochMissingError, and NotFoundError for a workspace without limits.
     """
+    return _locks(tool, _here(workspace_id) if workspace_id else None, host_lock)
+
+
+def _here(workspace_id: str) -> _Here:
+    allowed = config_for(current(), workspace_id).allowlisted_tools
+    return _Here(tool_call_config(workspace_id), allowed)
+
+
+def _locks(tool: ToolFacts, here: _Here | None, host_lock: str = "") -> tuple[str, ...]:
     found = (
-        *(_locks_of_workspace(tool, workspace_id) if workspace_id else ()),
+        *(_locks_of_workspace(tool, here) if here else ()),
         (not tool.enabled, "The tool is switched off."),
         (not tool.runtime_supported, "Nothing can run this tool here."),
         (bool(host_lock), host_lock),
@@ -170,14 +226,12 @@ def lock_reasons(tool: ToolFacts, workspace_id: str, host_lock: str = "") -> tup
     return tuple(reason for holds, reason in found if holds)
 
 
-def _locks_of_workspace(tool: ToolFacts, workspace_id: str) -> tuple[tuple[bool, str], ...]:
-    limits = tool_call_config(workspace_id)
-    allowlisted = tool.name in config_for(current(), workspace_id).allowlisted_tools
+def _locks_of_workspace(tool: ToolFacts, here: _Here) -> tuple[tuple[bool, str], ...]:
     runs_processes = ToolCapability.PROCESS_EXEC in tool.capabilities
     return (
-        (not allowlisted, "The tool is not on the workspace's allowlist."),
-        (runs_processes and not limits.process_runner_enabled, "The process runner is switched off."),
-        (tool.tier == "A" and not limits.wasm_enabled, "WebAssembly is switched off."),
+        (tool.name not in here.allowlisted_tools, "The tool is not on the workspace's allowlist."),
+        (runs_processes and not here.limits.process_runner_enabled, "The process runner is switched off."),
+        (tool.tier == "A" and not here.limits.wasm_enabled, "WebAssembly is switched off."),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from identity.authority import ANYWHERE
 from identity.roles import Permission
-from identity.selectors import sole_holder
+from identity.selectors import instance_holders
 from kernel.errors import (
     ConflictError,
     Detail,
@@ -219,7 +219,7 @@ def _acts_alone(tool: Tool, version: ToolVersion, actor: Actor, now: datetime) -
     """Tell whether the sole operator switches on what needs a second person; RefusedError otherwise."""
     if tool.tier != WEAK_TIER or version.registered_by != actor.id:
         return False
-    if sole_holder(Permission.TOOLS_MANAGE, now) == actor.id:
+    if instance_holders(Permission.TOOLS_MANAGE, now) == {actor.id}:
         return True
     raise RefusedError("four_eyes_required", "Somebody other than who registered it switches it on.")
 

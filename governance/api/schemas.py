@@ -111,10 +111,6 @@ class Tool(_Shape):
     definition_digest = serializers.CharField()
 
 
-class ToolDetail(Tool):
-    input_schema = serializers.DictField()
-
-
 class ToolList(_List):
     data = Tool(many=True)  # type: ignore[assignment]  # `data` is the wire's name
 

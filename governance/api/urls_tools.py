@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from governance.api import views_labels, views_posture, views_posture_acts
+from governance.api import views_labels, views_limits, views_posture, views_posture_acts
 
 urlpatterns: list[URLPattern] = [
+    path("tool-call-config", views_limits.ToolCallLimits.as_view()),
+    path("allowlist", views_limits.Allowlist.as_view()),
+    path("sensitive-rules", views_limits.SensitiveRules.as_view()),
     path("posture", views_posture.Postures.as_view()),
     path("posture/reset", views_posture_acts.PostureReset.as_view()),
     path("posture/presets", views_posture_acts.PosturePresets.as_view()),

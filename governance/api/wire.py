@@ -10,7 +10,6 @@ from approvals.eligibility import Eligibility
 from approvals.lifecycle import decision_of
 from approvals.models import ApprovalRequest, Review
 from approvals.services import ReviewOutcome
-from governance.catalog import ToolEntry
 from governance.models import Run
 from governance.prompts import masked
 from governance.selectors import CallView
@@ -93,27 +92,6 @@ def render_run(run: Run) -> dict[str, Any]:
         "closed_at": wire_time(run.closed_at),
         "close_code": run.close_code or None,
     }
-
-
-def render_tool(tool: ToolEntry, *, schema: bool) -> dict[str, Any]:
-    """Return one catalog entry; lists leave the input schema out."""
-    entry: dict[str, Any] = {
-        "name": tool.name,
-        "object": "tool",
-        "version": tool.version,
-        "kind": tool.kind,
-        "description": tool.description,
-        "tier": tool.tier,
-        "executor": tool.executor,
-        "capabilities": sorted(tool.capabilities),
-        "risk": tool.risk,
-        "sensitive": tool.sensitive,
-        "posture": tool.posture,
-        "enabled": tool.enabled,
-        "runtime_supported": tool.runtime_supported,
-        "definition_digest": tool.definition_digest,
-    }
-    return entry | {"input_schema": tool.input_schema} if schema else entry
 
 
 def render_approval_brief(request: ApprovalRequest | None) -> dict[str, Any] | None:
