@@ -1,7 +1,7 @@
 """How a policy set comes into force, and how one goes back. One transaction of the caller's each.
 
-The epoch moves first, so whoever activates at the same time waits and then finds the set in force
-changed. Everything that must hold is asked here again, whatever was asked before.
+The epoch's row is held from the start, so whoever activates at the same time waits and then finds the
+set in force changed. Everything that must hold is asked here again, whatever was asked before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from policy.activation_rules import (
 )
 from policy.authority import require_governance
 from policy.compilation import DOMAIN
-from policy.epoch import raise_epoch
+from policy.epoch import hold_epoch, raise_epoch
 from policy.lifecycle import ALLOWED, SetState
 from policy.lockout import leaves_a_way
 from policy.models import PolicySet
@@ -92,7 +92,7 @@ def activate(
     `require_activatable`, NotFoundError, RefusedError without `policy.activate` in the instance or, as
     `self_review`, for an author.
     """
-    raise_epoch()
+    hold_epoch()
     chosen = _hold(set_id)
     require_governance(actor, Permission.POLICY_ACTIVATE, EntityRef("PolicySet", chosen.pk), ANYWHERE, now)
     _require_asker(consent, actor, now)
@@ -119,7 +119,7 @@ def rollback(
     asked for it acts, or nobody else could. Raises ConflictError `conflict` for a set that never was in
     force or is now, `policy_lockout`, InvalidError `policy_invalid`, RefusedError `four_eyes_required`.
     """
-    raise_epoch()
+    hold_epoch()
     earlier = _hold(set_id)
     require_governance(actor, Permission.POLICY_ACTIVATE, EntityRef("PolicySet", earlier.pk), ANYWHERE, now)
     _require_asker(consent, actor, now)
@@ -281,7 +281,12 @@ def _put_in_force(
     now: datetime,
     record: Record,
 ) -> PolicySet:
-    """Supersede what is in force and put the chosen set in its place. The epoch has moved already."""
+    """Supersede what is in force and put the chosen set in its place.
+
+    The epoch moves here and not before: what reads the rules between its move and the change would take
+    the old ones for those of the new epoch, and this process would keep them.
+    """
+    raise_epoch()
     previous = active_set(chosen.domain)
     if previous is not None:
         transition(

@@ -11,7 +11,7 @@ from policy.activation import checked_reason, put_shipped_in_force
 from policy.allowlists import allowlist
 from policy.catalog import BUILTINS, FIRST_ALLOWLIST
 from policy.compilation import DOMAIN
-from policy.epoch import raise_epoch
+from policy.epoch import hold_epoch, raise_epoch
 from policy.models import AllowlistEntry, PolicySet, ToolCallConfig
 from policy.runtime import load_tools
 from policy.set_checking import SetText, check_text
@@ -50,7 +50,7 @@ def restore_baseline(*, reason: str, actor: Actor, now: datetime, record: Record
     if actor.kind != "system":
         raise RefusedError("role_required", "Only the server's shell restores the baseline.")
     why = checked_reason(reason)
-    raise_epoch()
+    hold_epoch()
     left = active_set()
     restored = _put_shipped(why, actor, now, record)
     data = {

@@ -145,20 +145,17 @@ def test_who_lacks_the_permission_in_the_instance_writes_nothing(cast: Cast) -> 
 
 @pytest.mark.parametrize(
     "name",
-    (
-        *(
-            "",
-            "Rules.cedar",
-            "a.txt",
-            "../a.cedar",
-            "a/b.cedar",
-            ".cedar",
-            "a.cedar ",
-            "a\0.cedar",
-            "ä.cedar",
-        ),
-        *("a" * 65 + ".cedar", "a.test.jsonx"),
-    ),
+    [
+        "",
+        "Rules.cedar",
+        "a.txt",
+        "../a.cedar",
+        "a/b.cedar",
+        ".cedar",
+        "a.cedar ",
+        "a\0.cedar",
+        "a.test.jsonx",
+    ],
 )
 def test_a_file_name_that_no_set_has_is_refused(cast: Cast, name: str) -> None:
     row = draft(person(cast.owner))
