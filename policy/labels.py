@@ -46,6 +46,7 @@ def hold(holder: Holder, now: datetime) -> LabelHolder:
     """Return the holder's row and keep others from deciding about it until the transaction ends.
 
     Two transactions that meet it for the first time make one row. Take the run's row before this one.
+    Where labels end by themselves, a holder whose marks were too many starts anew with the last of them.
     """
     rows = LabelHolder.objects.select_for_update().filter(pk=holder.id)
     row = rows.first()
@@ -55,7 +56,15 @@ def hold(holder: Holder, now: datetime) -> LabelHolder:
         row = rows.get()
     if row.workspace_id != holder.workspace_id:
         raise ConflictError("conflict", "The labels belong to another workspace.")
+    if row.marks_full and not is_full(row, holder, now):
+        row.marks_full = False
+        row.save(update_fields=["marks_full"])
     return row
+
+
+def is_full(row: LabelHolder, holder: Holder, now: datetime) -> bool:
+    """Tell whether so much was marked that every argument counts as tainted."""
+    return row.marks_full and (holder.lasts or row.labels.filter(expires_at__gt=now).exists())
 
 
 def labels_of(holder_id: str, now: datetime) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from identity.sealing import keyed_digests
 from policy.label_models import LabelHolder, SessionValueMark
-from policy.labels import LIFE_WITHOUT_SESSION, Holder, hold
+from policy.labels import LIFE_WITHOUT_SESSION, Holder, hold, is_full
 from policy.marks import (
     MARK_BYTES,
     MAX_MARKS,
@@ -31,9 +31,10 @@ def add_marks(*, holder: Holder, data: object, origin: str, now: datetime) -> No
     that is no session last as long as its labels.
     """
     row = hold(holder, now)
-    _forget_old(row, holder, now)
     if row.marks_full:
         return
+    if not holder.lasts:
+        row.marks.filter(added_at__lte=now - LIFE_WITHOUT_SESSION).delete()
     try:
         values = values_in(data)
     except TooManyValuesError:
@@ -59,7 +60,7 @@ def tainted_by(*, holder: Holder, tool_input: Mapping[str, object], now: datetim
     row = LabelHolder.objects.filter(pk=holder.id).first()
     if row is None:
         return frozenset()
-    if _is_full(row, holder, now):
+    if is_full(row, holder, now):
         return tainted_arguments(tool_input, Seen(full=True), digests)
     live = _live(holder, now)
     if not live.filter(origin="untrusted").exists():
@@ -96,22 +97,6 @@ def _origins(live: QuerySet[SessionValueMark], wanted: set[bytes]) -> dict[str, 
 def _live(holder: Holder, now: datetime) -> QuerySet[SessionValueMark]:
     rows = SessionValueMark.objects.filter(holder_id=holder.id)
     return rows if holder.lasts else rows.filter(added_at__gt=now - LIFE_WITHOUT_SESSION)
-
-
-def _forget_old(row: LabelHolder, holder: Holder, now: datetime) -> None:
-    """A holder that is no session starts anew when nothing of it is younger than its labels' life."""
-    if holder.lasts:
-        return
-    since = now - LIFE_WITHOUT_SESSION
-    SessionValueMark.objects.filter(holder_id=holder.id, added_at__lte=since).delete()
-    if row.marks_full and not _is_full(row, holder, now):
-        row.marks_full = False
-        row.save(update_fields=["marks_full"])
-
-
-def _is_full(row: LabelHolder, holder: Holder, now: datetime) -> bool:
-    """What came with a label is forgotten with the last label, where labels end by themselves."""
-    return row.marks_full and (holder.lasts or row.labels.filter(expires_at__gt=now).exists())
 
 
 def _fill(row: LabelHolder) -> None:
