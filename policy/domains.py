@@ -85,7 +85,10 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class CompiledDomain:
-    """A set of another domain: its rules by id, what its schema declares, and its stored entities."""
+    """A set of another domain: its rules by id, what its schema declares, and its stored entities.
+
+    `named` are the entities that the rules themselves name.
+    """
 
     ref: PolicySetRef
     rules: Mapping[str, Rule]
@@ -93,6 +96,7 @@ class CompiledDomain:
     shape: SchemaShape
     facts: Facts
     entities: Mapping[Uid, Entity]
+    named: frozenset[Uid]
 
 
 def parse_schema(text: str) -> cedarpy.Schema:
@@ -124,6 +128,19 @@ def facts_from(entities: Sequence[Entity], schema: cedarpy.Schema) -> Facts:
 def ground_from(bodies: Mapping[str, Mapping[str, Any]], schema: cedarpy.Schema) -> Ground:
     """Parse rules by the ids Cedar is to report; raises ValueError."""
     return Ground(compile_bodies(bodies), schema)
+
+
+def references(value: object) -> Iterator[Uid]:
+    """Yield everything within a JSON value that may name an entity."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            if isinstance(item.get("type"), str) and isinstance(item.get("id"), str):
+                yield (item["type"], item["id"])
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
 
 
 def validate_domain(files: Sequence[SourceFile], schema_text: str, entities_json: str) -> tuple[Finding, ...]:
@@ -177,7 +194,8 @@ def _compile(
         return (_error("entities_invalid", str(error)),)
     in_force = {rule.id: rule for rule in rules if rule.in_force}
     ground = ground_from({name: rule.body for name, rule in in_force.items()}, schema)
-    return CompiledDomain(ref, in_force, ground, shape, facts, stored)
+    named = frozenset(uid for rule in in_force.values() for uid in references(rule.body))
+    return CompiledDomain(ref, in_force, ground, shape, facts, stored, named)
 
 
 def _rules(files: Sequence[SourceFile]) -> tuple[tuple[Rule, ...], tuple[Finding, ...]]:
