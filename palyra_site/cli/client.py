@@ -177,6 +177,47 @@ class Postures(Collection):
         return Collection(self.connection, f"{self.path}/events")
 
 
+@dataclass(frozen=True, slots=True)
+class Jobs(Collection):
+    def look(self, job_id: str, *, wait: int) -> Answer:
+        """Return the job when it has ended, else as it is after `wait` (at most 60) seconds."""
+        seconds = max(0, min(wait, LONGEST_WAIT))
+        return self.connection.send(
+            Query("GET", self.at(job_id), params={"wait": seconds}, patience=float(seconds))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tools(Collection):
+    def catalog(self) -> Answer:
+        """Return what the caller could call now, and why not the rest."""
+        return self.connection.send(Query("GET", f"{self.path}/catalog"))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The one object of limits that a workspace has."""
+
+    connection: Connection
+    path: str
+
+    def read(self) -> Answer:
+        return self.connection.send(Query("GET", self.path))
+
+    def edit(self, body: Mapping[str, Any], *, if_match: str) -> Answer:
+        """Edit the limits as they were when `if_match` was their ETag."""
+        headers = {"If-Match": if_match}
+        return self.connection.send(Query("PATCH", self.path, body=dict(body), headers=headers))
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Collection):
+    """A list whose entries are named by kind and value."""
+
+    def remove(self, kind: str, value: str) -> Answer:
+        return self.connection.send(Query("DELETE", self.path, params={"kind": kind, "value": value}))
+
+
 class Palyra:
     """The API by its nouns."""
 
@@ -185,7 +226,10 @@ class Palyra:
         self.runs = Runs(connection, f"{API_PREFIX}/runs")
         self.calls = Calls(connection, f"{API_PREFIX}/tool-calls")
         self.approvals = Approvals(connection, f"{API_PREFIX}/approvals")
-        self.tools = Collection(connection, f"{API_PREFIX}/tools")
+        self.tools = Tools(connection, f"{API_PREFIX}/tools")
+        self.limits = Limits(connection, f"{API_PREFIX}/tool-call-config")
+        self.allowlist = Entries(connection, f"{API_PREFIX}/allowlist")
+        self.sensitive = Entries(connection, f"{API_PREFIX}/sensitive-rules")
         self.posture = Postures(connection, f"{API_PREFIX}/posture")
         self.tokens = Collection(connection, f"{API_PREFIX}/tokens")
         self.agents = Collection(connection, f"{API_PREFIX}/agents")
@@ -193,6 +237,7 @@ class Palyra:
         self.flags = Collection(connection, f"{API_PREFIX}/access/flags")
         self.sessions = Collection(connection, f"{API_PREFIX}/sessions")
         self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")
+        self.jobs = Jobs(connection, f"{API_PREFIX}/jobs")
 
     def whoami(self) -> Answer:
         return self.connection.send(Query("GET", f"{API_PREFIX}/whoami"))

@@ -28,6 +28,7 @@ from governance.api.authentication import BearerAuthentication
 from governance.api.permissions import HoldsPermission
 from governance.api.views_facades import Facade
 from identity.roles import Permission
+from palyra_site.broker import JOBS_QUEUE
 from palyra_site.cli.main import command_tree
 from tests.governance.api.routes import ROUTES
 from tests.governance.api.test_matrix import DECIDED_INSIDE
@@ -58,7 +59,7 @@ NOT_BUILT = {
         "vault.use", "vault.list", "vault.put", "vault.get", "vault.delete", "vault.configure", "vault.rekey",
         "vault.audit", "vault.investigate",
     },
-    "policy console": {"policy.simulate", "policy.activate"},
+    "policy console": {"policy.activate"},
     "approvals": {"approvals.break_glass", "grants.revoke", "freeze.set"},
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
@@ -100,6 +101,19 @@ COMMANDS = {
     "runs cancel": ["POST /runs/{run_id}/cancel"],
     "tools list": ["GET /tools"],
     "tools show": ["GET /tools/{name}"],
+    "tools catalog": ["GET /tools/catalog"],
+    "tools register": ["POST /tools", "POST /tools/{name}/versions"],
+    "tools enable": ["PATCH /tools/{name}"],
+    "tools disable": ["PATCH /tools/{name}"],
+    "tools describe": ["PATCH /tools/{name}"],
+    "tools limits show": ["GET /tool-call-config"],
+    "tools limits set": ["PATCH /tool-call-config"],
+    "tools allowlist list": ["GET /allowlist"],
+    "tools allowlist add": ["POST /allowlist"],
+    "tools allowlist remove": ["DELETE /allowlist"],
+    "tools sensitive list": ["GET /sensitive-rules"],
+    "tools sensitive add": ["POST /sensitive-rules"],
+    "tools sensitive remove": ["DELETE /sensitive-rules"],
     "posture list": ["GET /posture"],
     "posture show": ["GET /posture/{tool}"],
     "posture set": ["PUT /posture/{tool}"],
@@ -163,6 +177,17 @@ COMMANDS = {
     "workspaces shares remove": ["DELETE /workspaces/{workspace_id}/shares/{share_id}"],
     "bootstrap clear": ["POST /system/bootstrap/clear"],
     "policy conformance": ["POST /policy/conformance"],
+    "policy simulate": ["POST /policy-sets/{set_id}/simulate"],
+    "policy simulations list": ["GET /policy-sets/{set_id}/simulations"],
+    "policy simulations show": ["GET /policy-sets/{set_id}/simulations/{number}"],
+    "policy flips": ["GET /policy-sets/{set_id}/simulations/{number}/flips"],
+    "policy shadow on": ["POST /policy-sets/{set_id}/shadow"],
+    "policy shadow off": ["POST /policy-sets/{set_id}/shadow"],
+    "policy shadow results": ["GET /policy-sets/{set_id}/shadow-results"],
+    "jobs list": ["GET /jobs"],
+    "jobs show": ["GET /jobs/{job_id}"],
+    "jobs wait": ["GET /jobs/{job_id}"],
+    "jobs cancel": ["POST /jobs/{job_id}/cancel"],
 }
 """The route that each command is there for; `show` and the like read the same object first."""
 UNREACHED = {"GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked"}
@@ -273,10 +298,20 @@ def test_an_operation_that_names_a_permission_knows_who_asks() -> None:
 
 
 def test_a_worker_takes_no_orders() -> None:
-    """The one task has no arguments: what it runs is asked again at the claim."""
+    """The two tasks have no arguments: what they run is read from the rows, and asked again at the claim."""
     own = {name for name in current_app.tasks if not name.startswith("celery.")}
-    assert own == {tasks.work.name}
-    assert inspect.signature(tasks.work.run).parameters == {}
+    assert own == {tasks.work.name, tasks.jobs.name}
+    for task in (tasks.work, tasks.jobs):
+        assert inspect.signature(task.run).parameters == {}
+
+
+def test_jobs_and_calls_wait_in_queues_of_their_own() -> None:
+    """A job that takes minutes must not stand before a call."""
+    router = current_app.amqp.router
+    assert router.route({}, tasks.jobs.name)["queue"].name == JOBS_QUEUE
+    assert (
+        router.route({}, tasks.work.name)["queue"].name == current_app.conf.task_default_queue != JOBS_QUEUE
+    )
 
 
 def leaves(command: Any, above: tuple[str, ...] = ()) -> Iterator[str]:
