@@ -63,8 +63,21 @@ def read(
 
     `tool` is None for a skill. What only the call `call_id` itself has added does not count for it.
     """
+    hold(holder_of(run), now)
+    return look(run=run, call_id=call_id, tool=tool, tool_input=tool_input, spec=spec, now=now)
+
+
+def look(
+    *,
+    run: Run,
+    call_id: str,
+    tool: ToolFacts | None,
+    tool_input: Mapping[str, object],
+    spec: SandboxSpec | None,
+    now: datetime,
+) -> Reading:
+    """Return what counts for this call now; unlike `read` it writes nothing and keeps nobody waiting."""
     holder = holder_of(run)
-    hold(holder, now)
     return Reading(
         labels=labels_beside(holder.id, call_id, now),
         flow=flow_of(tool, tool_input, egress=reaches_out(spec)),

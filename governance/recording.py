@@ -75,8 +75,8 @@ def record_fault(
         data={
             "reason_code": str(code),
             "policy_set": (explanation.policy_set.hash or None) if explanation else None,
-            "policy_ids": sorted({name for name, _ in map(_fault, errors) if name}),
-            "errors": sorted({sentence for _, sentence in map(_fault, errors)}),
+            "policy_ids": sorted({name for name, _ in map(fault_of, errors) if name}),
+            "errors": sorted({sentence for _, sentence in map(fault_of, errors)}),
         },
         run=run,
         call=subject,
@@ -123,7 +123,7 @@ class _Sweep:
         return _CUT if isinstance(value, str) else 0
 
 
-def _fault(text: str) -> tuple[str, str]:
+def fault_of(text: str) -> tuple[str, str]:
     """Return the id of the rule that failed, empty when none is named, and our sentence about it."""
     match = _FAILED_POLICY.search(text)
     name, rest = (match[1], match[2]) if match else ("", "")

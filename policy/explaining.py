@@ -6,8 +6,8 @@ The decision is that of `policy.engine.evaluate` itself; everything else is foun
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -15,11 +15,13 @@ import cedarpy
 
 from policy.changes import REMOVE_FORBID, Question, applied, changes_of_facts
 from policy.clauses import Condition, Probing, Truth
-from policy.compilation import CompiledSet, Rule
+from policy.compilation import CompiledSet, Rule, SourceFile
 from policy.engine import Case, case_of, evaluate, most_favourable
 from policy.placement import EntityHandles, entities_of
+from policy.reading import id_in
 from policy.requests import RequestError
 from policy.slicing import uid_of
+from policy.source import Lines, statements
 from policy.types import Asked, Effect, PolicyDecision
 
 MAX_RULES = 50
@@ -32,13 +34,17 @@ LARGEST_CHANGE = 2
 class ExplainedRule:
     """A rule with its text, and what its conditions came to.
 
-    `holds` is the truth of its conditions as a whole. `assuming_approval`: they were evaluated as if a
-    person had allowed the call, because only then the rule decides.
+    `text` is that of its file where `placed` found it there, with line and column from 1; without a
+    place both are 0 and the text is Cedar's own. `holds` is the truth of its conditions as a whole.
+    `assuming_approval`: they were evaluated as if a person had allowed the call, because only then the
+    rule decides.
     """
 
     id: str
     effect: str
     file: str
+    line: int
+    column: int
     text: str
     annotations: tuple[tuple[str, str], ...]
     holds: Truth
@@ -86,6 +92,35 @@ def explain(asked: Asked, policies: CompiledSet, handles: EntityHandles | None =
     if case.prepared.action is None:
         return Explained(decision, entities=_entities(case))
     return _explain_case(case, asked, decision)
+
+
+def placed(found: Explained, files: Sequence[SourceFile]) -> Explained:
+    """Return an explanation whose rules have the text and the place they have in these files."""
+    rules = (*found.determining, *found.near_misses, *found.outweighed)
+    wanted = {rule.file for rule in rules}
+    places = {
+        (file.name, id_in(file.text, statement)): (file, statement)
+        for file in files
+        if file.name in wanted
+        for statement in statements(file.text)
+    }
+    lines = {file.name: Lines(file.text) for file in files if file.name in wanted}
+
+    def at(rule: ExplainedRule) -> ExplainedRule:
+        if (rule.file, rule.id) not in places:
+            return rule
+        file, statement = places[rule.file, rule.id]
+        line, column = lines[rule.file].place(statement.start)
+        return replace(
+            rule, line=line, column=column, text=file.text[statement.start : statement.end].strip()
+        )
+
+    return replace(
+        found,
+        determining=tuple(map(at, found.determining)),
+        near_misses=tuple(map(at, found.near_misses)),
+        outweighed=tuple(map(at, found.outweighed)),
+    )
 
 
 def decide(asked: Asked, policies: CompiledSet, handles: EntityHandles | None = None) -> PolicyDecision:
@@ -161,6 +196,8 @@ def _explained(
         id=rule.id,
         effect=rule.effect,
         file=rule.file,
+        line=0,
+        column=0,
         text=_text(rule),
         annotations=tuple(sorted(rule.annotations.items())),
         holds=holds,

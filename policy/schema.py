@@ -122,6 +122,12 @@ def tool_action(name: str) -> Action:
     return Action(f"{TOOL_EXECUTE}:{name}", (TOOL_EXECUTE,), ("Tool",))
 
 
+def action_text(name: str, schema: Mapping[str, object]) -> str:
+    """Return the declaration of one tool's action as it stands in the schema, one member a line."""
+    members = [f"    {one}," for one in (*_context_members().split(", "), f"input: {record_type(schema)}")]
+    return _apply(tool_action(name), "\n".join(["{", *members, "  }"]))
+
+
 def _tool_of(action: Action) -> str:
     return action.name.removeprefix(f"{TOOL_EXECUTE}:")
 

@@ -1,0 +1,154 @@
+"""Which rules an explanation asks, and what a recorded decision was asked. Reads only."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from kernel.errors import NotFoundError
+from policy.candidates import read_candidate, schema_of
+from policy.catalog import catalog_digest, short_name
+from policy.compilation import DOMAIN, SourceFile
+from policy.decisions import question
+from policy.engine import refuse
+from policy.explaining import Explained, explain, placed
+from policy.models import DecisionRecord, PolicySet
+from policy.replaying import read_snapshot, unpack
+from policy.runtime import Engine, EpochMissingError, Runtime, current, load_tools
+from policy.schema import action_text
+from policy.set_selectors import ACTIVE, require_set, source_files
+from policy.types import NO_SET, Asked, Code, DecisionFacts, PolicySetRef
+
+_KEPT = 4
+_lock = Lock()
+_held: OrderedDict[tuple[str, int, str], Engine] = OrderedDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The rules that are asked: their set, its files and its engine; None where nothing can be asked."""
+
+    ref: PolicySetRef
+    state: str
+    files: tuple[SourceFile, ...]
+    engine: Engine | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A decision as it was made, and what it was asked. `exact` is False when its input was redacted."""
+
+    asked: Asked
+    effect: str
+    reason_code: str
+    policy_set: str
+    decided_at: datetime
+    exact: bool
+
+
+def ground_named(set_id: str) -> Ground:
+    """Return the set in force for the alias `active`, or the set of this id as it is now.
+
+    A draft is compiled against the present catalog. Raises NotFoundError, and InvalidError
+    `policy_invalid` with every finding for a set that does not validate.
+    """
+    runtime = _runtime()
+    if runtime is None:
+        return NOTHING
+    if set_id == ACTIVE:
+        engine = runtime.engine
+        return NOTHING if engine is None else _ground(require_set(engine.compiled.ref.id), engine)
+    chosen = require_set(set_id, domain=DOMAIN)
+    if chosen.domain != DOMAIN:
+        raise NotFoundError("not_found", "There is no such policy set.")
+    return _ground(chosen, _engine(chosen, runtime))
+
+
+NOTHING = Ground(NO_SET, "", (), None)
+"""No set is in force, so nothing is permitted."""
+
+
+def question_of(facts: DecisionFacts) -> Asked | None:
+    """Return what the gate would ask about these facts; None before the installation has any rules."""
+    try:
+        _, asked = question(facts)
+    except EpochMissingError:
+        return None
+    return asked
+
+
+def explained(asked: Asked | None, ground: Ground) -> Explained:
+    """Explain one question by one set, with the places its rules have in the files of the set."""
+    if asked is None or ground.engine is None:
+        return Explained(refuse(Code.NO_ACTIVE_SET, "No policy set is in force, so nothing is permitted."))
+    return placed(explain(asked, ground.engine.compiled, ground.engine.handles), ground.files)
+
+
+def recorded_decision(call_id: str) -> Recorded | None:
+    """Return the newest decision about a call that can be asked again, or None when none was kept."""
+    rows = DecisionRecord.objects.filter(call_id=call_id).select_related("entities")
+    row = rows.order_by("-decided_at", "-pk").first()
+    if row is None:
+        return None
+    return Recorded(
+        asked=unpack(row.request, read_snapshot(row.entities.entities)),
+        effect=row.effect,
+        reason_code=row.reason_code,
+        policy_set=row.policy_set_id or "",
+        decided_at=row.decided_at,
+        exact=row.exact,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaText:
+    """The schema that rules are checked against, as Cedar text: all of it, or what one tool adds to it.
+
+    `schema_digest` covers everything but the tools.
+    """
+
+    tool: str | None
+    text: str
+    schema_digest: str
+    catalog_digest: str
+
+
+def schema_text(tool: str | None) -> SchemaText:
+    """Return the generated schema. Raises NotFoundError `tool_not_found` for an unknown tool."""
+    tools = load_tools()
+    schema = schema_of(tools)
+    text = schema.text
+    if tool is not None:
+        name = short_name(tool)
+        if name not in tools:
+            raise NotFoundError("tool_not_found", "There is no such tool.")
+        tool, text = name, action_text(name, tools[name].input_schema)
+    return SchemaText(tool, text, schema.static_digest, catalog_digest(tools.values()))
+
+
+def _runtime() -> Runtime | None:
+    try:
+        return current()
+    except EpochMissingError:
+        return None
+
+
+def _ground(chosen: PolicySet, engine: Engine) -> Ground:
+    return Ground(engine.compiled.ref, chosen.state, source_files(chosen), engine)
+
+
+def _engine(chosen: PolicySet, runtime: Runtime) -> Engine:
+    """Return the engine of a set against the present catalog; the last few are kept."""
+    key = (chosen.pk, chosen.edit_version, runtime.stamp)
+    with _lock:
+        if key in _held:
+            _held.move_to_end(key)
+            return _held[key]
+    engine = read_candidate(chosen, runtime.tools).engine
+    with _lock:
+        _held[key] = engine
+        while len(_held) > _KEPT:
+            _held.popitem(last=False)
+    return engine
