@@ -182,7 +182,7 @@ class ToolCallDetail(APIView):
         )
         reader = caller_now(request) if seconds else caller(request)
         view = require_call(reader, view.call.id)
-        return Response(render_call(view, reader), headers=_not_waited(waited))
+        return Response(render_call(view, reader), headers=not_waited(waited))
 
 
 class ToolCallCancel(APIView):
@@ -245,14 +245,15 @@ def _proposed_after(request: Request, call_id: str, shown: CallState, seconds: i
         call_id, seconds=seconds, shown=shown, require_live=lambda: require_live(request)
     )
     view = view_of(ToolCall.objects.get(id=call_id))
-    headers = _not_waited(waited)
+    headers = not_waited(waited)
     if view.state not in OPEN_STATES:
         return Response(render_call(view, principal), status=201, headers=headers)
     headers |= {"Location": f"/api/v1/tool-calls/{call_id}", "Retry-After": "2"}
     return Response(render_call(view, principal), status=202, headers=headers)
 
 
-def _not_waited(waited: bool) -> dict[str, str]:
+def not_waited(waited: bool) -> dict[str, str]:
+    """Return the headers that tell whether the server had no place to wait."""
     return {} if waited else {"Preference-Applied": "wait=0", "Retry-After": "1"}
 
 

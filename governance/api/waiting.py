@@ -48,15 +48,22 @@ def wait_for_change(
     at every look, at least once a second, and ends the wait by raising. Between two looks the database
     connection is closed, so a waiting request costs a sleeping thread only.
     """
-    if seconds == 0 or shown not in OPEN_STATES:
+    if shown not in OPEN_STATES:
+        return True
+    return wait_until(lambda: _is_settled(call_id, shown), seconds=seconds, require_live=require_live)
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: int, require_live: Callable[[], None]) -> bool:
+    """Wait until something holds, at most `seconds`; otherwise as `wait_for_change`."""
+    if seconds == 0:
         return True
     with _PLACES.take() as free:
         if free:
-            _poll(call_id, time.monotonic() + seconds, shown, require_live)
+            _poll(holds, time.monotonic() + seconds, require_live)
         return free
 
 
-def _poll(call_id: str, deadline: float, shown: CallState, require_live: Callable[[], None]) -> None:
+def _poll(holds: Callable[[], bool], deadline: float, require_live: Callable[[], None]) -> None:
     pause = FIRST_PAUSE
     while True:
         left = deadline - time.monotonic()
@@ -67,11 +74,13 @@ def _poll(call_id: str, deadline: float, shown: CallState, require_live: Callabl
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE)
         require_live()
-        state = state_of(call_id)
-        if state is None or state not in OPEN_STATES or _settled(state, shown):
+        if holds():
             return
 
 
-def _settled(state: CallState, shown: CallState) -> bool:
+def _is_settled(call_id: str, shown: CallState) -> bool:
     """Queued and running are on the way to the answer; only a person's turn is worth an early one."""
+    state = state_of(call_id)
+    if state is None or state not in OPEN_STATES:
+        return True
     return state is not shown and state is CallState.AWAITING_APPROVAL

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from governance.jobs.kinds import KINDS
+from governance.jobs.lifecycle import OPEN
 from governance.models import Job
 from identity.types import Principal
 from kernel.errors import NotFoundError, RefusedError
@@ -28,3 +29,8 @@ def require_job(principal: Principal, job_id: str) -> Job:
     if job is None:
         raise NotFoundError("not_found", "There is no such job.")
     return job
+
+
+def has_ended(job_id: str) -> bool:
+    """Tell whether a job has ended, or is gone."""
+    return not Job.objects.filter(pk=job_id, state__in=OPEN).exists()

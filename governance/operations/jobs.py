@@ -30,7 +30,7 @@ def cancel(
     job_id: str,
     now: datetime,
     ticket: Ticket | None = None,
-    render: Callable[[Job], object] | None = None,
+    render: Callable[[Job], tuple[int, object]] | None = None,
 ) -> Job:
     """Cancel a job that waits, or ask the worker of a running one to stop.
 
@@ -44,7 +44,9 @@ def cancel(
         job = services.ask_to_cancel(job=job, actor=principal.actor(), now=now, record=record)
         if job.state == JobState.CANCELLED:
             kind.abandon(job, JobState.CANCELLED, job.error_code, now)
-        idempotency.store_rendered(ticket, render, job, status=200, object_id=job.id)
+        if ticket is not None and render is not None:
+            status, body = render(job)
+            idempotency.store(ticket, status=status, body=body, object_id=job.id)
     return job
 
 

@@ -193,4 +193,5 @@ def _by_job(
 def _store(ticket: Ticket | None, render: Render | None, simulated: Simulated) -> None:
     if ticket is not None and render is not None:
         status, body = render(simulated)
-        idempotency.store(ticket, status=status, body=body, object_id=simulated.run.policy_set_id)
+        object_id = simulated.job.id if simulated.job else simulated.run.policy_set_id
+        idempotency.store(ticket, status=status, body=body, object_id=object_id)

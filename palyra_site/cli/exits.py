@@ -73,3 +73,10 @@ def exit_for_call(state: str, *, waited: bool) -> Exit:
     if state in WAITING_STATES:
         return Exit.WAITING if waited else Exit.DONE
     return _BY_CALL_STATE.get(state, Exit.INTERNAL)
+
+
+def exit_for_job(state: str) -> Exit:
+    """Return the exit code of a job in `state` whose end a command had to see."""
+    if state in {"queued", "running"}:
+        return Exit.WAITING
+    return {"succeeded": Exit.DONE, "cancelled": Exit.REFUSED}.get(state, Exit.INTERNAL)

@@ -20,10 +20,12 @@ from palyra_site.cli.commands import (
     bootstrap,
     calls,
     flags,
+    jobs,
     labels,
     login,
     policy,
     policy_conformance,
+    policy_simulation,
     posture,
     profiles,
     runs,
@@ -60,7 +62,9 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(calls.app, name="calls")
 app.add_typer(runs.app, name="runs")
 policy_conformance.register(policy.app)
+policy_simulation.register(policy.app)
 app.add_typer(policy.app, name="policy")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(tools.app, name="tools")
 app.add_typer(posture.app, name="posture")
 app.add_typer(auth.app, name="auth")

@@ -1,4 +1,4 @@
-"""Waiting for the end of a call, in pieces the server allows."""
+"""Waiting for the end of a call or a job, in pieces the server allows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from palyra_site.cli.connection import Answer
 
 _QUICK = 1.0
+_STEP = 5
+_OPEN_JOBS = frozenset({"queued", "running"})
 
 
 def wait_for_call(session: Session, call_id: str, *, seconds: int, seen: Answer | None = None) -> Answer:
@@ -40,3 +42,39 @@ def _wait(session: Session, call_id: str, seconds: int, seen: Answer | None) -> 
         if not has_ended(answer.data) and now() - asked < _QUICK:
             session.world.sleep(answer.retry_after or _QUICK)
     return answer
+
+
+def wait_for_job(session: Session, job_id: str, *, seconds: int, seen: Answer | None = None) -> Answer:
+    """Return the job when it has ended, else its last answer after `seconds`; tell the progress on stderr.
+
+    Ctrl-C leaves the job alone, says how to resume, and exits 130.
+    """
+    try:
+        return _wait_for_job(session, job_id, seconds, seen)
+    except KeyboardInterrupt as error:
+        session.say(f"the job goes on; resume with: palyra jobs wait {job_id}")
+        raise typer.Exit(Exit.INTERRUPTED) from error
+
+
+def _wait_for_job(session: Session, job_id: str, seconds: int, seen: Answer | None) -> Answer:
+    now = session.world.monotonic
+    deadline = now() + seconds
+    answer = seen or session.api.jobs.look(job_id, wait=0)
+    told = _tell(session, answer, "")
+    while answer.data.get("state") in _OPEN_JOBS and (left := deadline - now()) > 0:
+        asked = now()
+        answer = session.api.jobs.look(job_id, wait=max(1, min(_STEP, int(left))))
+        told = _tell(session, answer, told)
+        if answer.data.get("state") in _OPEN_JOBS and now() - asked < _QUICK:
+            session.world.sleep(answer.retry_after or _QUICK)
+    return answer
+
+
+def _tell(session: Session, answer: Answer, told: str) -> str:
+    """Write the progress when it is another than before, and return it."""
+    data = answer.data
+    total = data.get("total")
+    line = f"{data.get('state')}: {data.get('done')}" + (f" of {total}" if total is not None else "")
+    if line != told:
+        session.say(line)
+    return line

@@ -23,14 +23,16 @@ EXAMPLE_IDS = {
     "team_id": "tm_01JD0000000000000000000000",
     "name": "echo",
     "key": "compat_api",
-    "session_id": "ses_01JD0000000000000000000000",
-    "label": "untrusted_content",
     "tool": "echo",
     "preset_id": "lockdown",
     "event_id": "evt_01JD0000000000000000000000",
     "recommendation_id": "rec:loosen:agent:agt_01JD0000000000000000000000:echo:always_allow",
     "session_id": "ses_01JD0000000000000000000000",
     "label": "untrusted_content",
+    "set_id": "pol_01JD0000000000000000000000",
+    "file_name": "rules.cedar",
+    "number": "1",
+    "job_id": "job_01JD0000000000000000000000",
 }
 
 
