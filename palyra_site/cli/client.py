@@ -265,6 +265,15 @@ class Palyra:
         path = f"{API_PREFIX}/policy/conformance"
         return self.connection.send(Query("POST", path, body=dict(case)))
 
+    def explain(self, question: Mapping[str, Any]) -> Answer:
+        """Ask why policy decides as it does; it writes nothing."""
+        return self.connection.send(Query("POST", f"{API_PREFIX}/policy/explain", body=dict(question)))
+
+    def policy_schema(self, tool: str | None) -> Answer:
+        return self.connection.send(
+            Query("GET", f"{API_PREFIX}/policy/schema", params=_present({"tool": tool}))
+        )
+
     def healthz(self) -> Answer:
         return self.connection.send(Query("GET", "/healthz", retry=False))
 

@@ -25,6 +25,7 @@ from palyra_site.cli.commands import (
     login,
     policy,
     policy_conformance,
+    policy_explain,
     policy_simulation,
     posture,
     profiles,
@@ -62,6 +63,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(calls.app, name="calls")
 app.add_typer(runs.app, name="runs")
 policy_conformance.register(policy.app)
+policy_explain.register(policy.app)
 policy_simulation.register(policy.app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(jobs.app, name="jobs")

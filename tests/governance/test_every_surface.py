@@ -45,6 +45,8 @@ PUBLIC = {
     "api/schema/": "the document of the API",
     "docs/errors/<str:code>": "what a problem means",
     ".well-known/palyra-tokens.json": "what leak scanners look for",
+    ".well-known/authzen-configuration": "where the decision point is",
+    ".well-known/authzen-configuration/pdp/<str:domain>": "where a domain's decision point is",
     "healthz": "the process answers",
     "readyz": "names of failing parts",
 }
@@ -177,6 +179,8 @@ COMMANDS = {
     "workspaces shares remove": ["DELETE /workspaces/{workspace_id}/shares/{share_id}"],
     "bootstrap clear": ["POST /system/bootstrap/clear"],
     "policy conformance": ["POST /policy/conformance"],
+    "policy explain": ["POST /policy/explain"],
+    "policy schema": ["GET /policy/schema"],
     "policy simulate": ["POST /policy-sets/{set_id}/simulate"],
     "policy simulations list": ["GET /policy-sets/{set_id}/simulations"],
     "policy simulations show": ["GET /policy-sets/{set_id}/simulations/{number}"],
