@@ -10,9 +10,11 @@ from kernel.canonical import digest, digest_bytes
 from kernel.errors import Detail, InvalidError
 from policy.catalog import catalog_digest
 from policy.cedar_types import UnrepresentableError
-from policy.compilation import DOMAIN, SourceFile, domain_hash
+from policy.compilation import DOMAIN, SourceFile, compile_set, domain_hash
 from policy.domains import validate_domain
-from policy.schema import build_schema
+from policy.schema import CedarSchema, build_schema
+from policy.set_files import policy_files
+from policy.set_tests import TestResult, finding_of, read_tests, run_set_tests
 from policy.shipped import baseline_ids
 from policy.types import Finding, ToolFacts
 from policy.validation import KnownNames, validate_files
@@ -33,11 +35,15 @@ class SetText:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check found. `hash` and `schema_digest` name the text that was checked."""
+    """What a check found. `hash` and `schema_digest` name the text that was checked.
+
+    `tests` came out like this; they run when nothing else is wrong, and each must pass.
+    """
 
     findings: tuple[Finding, ...]
     hash: str
     schema_digest: str
+    tests: tuple[TestResult, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -96,7 +102,25 @@ def _check_palyra(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
         baseline_ids=baseline_ids(),
     )
     findings = validate_files(text.files, schema, known)
-    return Checked(findings, set_hash(text, schema.static_digest), schema.static_digest)
+    tests: tuple[TestResult, ...] = ()
+    if not any(finding.severity == ERROR for finding in findings):
+        tests, failed = _run_tests(text, schema, tools)
+        findings = (*failed, *findings)
+    return Checked(findings, set_hash(text, schema.static_digest), schema.static_digest, tests)
+
+
+def _run_tests(
+    text: SetText, schema: CedarSchema, tools: Mapping[str, ToolFacts]
+) -> tuple[tuple[TestResult, ...], tuple[Finding, ...]]:
+    """Run the tests that a valid text brings along; each that does not pass is a finding."""
+    tests, unreadable = read_tests(text.files)
+    if not tests:
+        return (), unreadable
+    compiled = compile_set(policy_files(text.files), schema)
+    if isinstance(compiled, tuple):
+        return (), compiled
+    results = run_set_tests(tests, compiled, tools)
+    return results, (*unreadable, *map(finding_of, (one for one in results if not one.passed)))
 
 
 def _check_domain(text: SetText) -> Checked:

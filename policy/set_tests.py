@@ -125,21 +125,13 @@ def findings_of_tests(
     """Return why the tests among the files do not all pass; empty when they do."""
     tests, findings = read_tests(files)
     failed = (result for result in run_set_tests(tests, compiled, tools) if not result.passed)
-    return (
-        *findings,
-        *(
-            Finding(
-                "error",
-                "test_failed",
-                result.file,
-                "",
-                f"{result.name}: {result.message}",
-                result.line,
-                result.column,
-            )
-            for result in failed
-        ),
-    )
+    return (*findings, *map(finding_of, failed))
+
+
+def finding_of(result: TestResult) -> Finding:
+    """Return a test that did not pass as a finding at its place."""
+    text = f"{result.name}: {result.message}"
+    return Finding("error", "test_failed", result.file, "", text, result.line, result.column)
 
 
 def _written(file: SourceFile, findings: list[Finding]) -> Iterator[tuple[int, int, object]]:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from governance.api.documents import CONTENT_TYPE, document
-from governance.api.limits import API_HEADERS, MAX_BODY_BYTES
-from governance.api.request_ids import request_id_of
+from governance.api.limits import API_HEADERS, body_limit
+from governance.api.request_ids import answered_id, request_id_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,10 +27,11 @@ def capped(application: Application) -> Application:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
-        if _declared_length(scope) > MAX_BODY_BYTES:
+        limit = body_limit(scope["path"])
+        if _declared_length(scope, limit) > limit:
             await _refuse(scope, send)
             return
-        body = await _read(receive)
+        body = await _read(receive, limit)
         if body is None:
             await _refuse(scope, send)
             return
@@ -39,20 +40,20 @@ def capped(application: Application) -> Application:
     return wrapped
 
 
-def _declared_length(scope: Scope) -> int:
+def _declared_length(scope: Scope, limit: int) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else MAX_BODY_BYTES + 1
+            return int(value) if value.isdigit() else limit + 1
     return 0
 
 
-async def _read(receive: Receive) -> list[MutableMapping[str, Any]] | None:
+async def _read(receive: Receive, limit: int) -> list[MutableMapping[str, Any]] | None:
     messages: list[MutableMapping[str, Any]] = []
     size = 0
     while True:
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
+        if size > limit:
             return None
         messages.append(message)
         if message["type"] != "http.request" or not message.get("more_body", False):
@@ -82,9 +83,10 @@ def _replay(messages: list[MutableMapping[str, Any]], receive: Receive) -> Recei
 async def _refuse(scope: Scope, send: Send) -> None:
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     request_id = request_id_of(given.decode("latin-1"))
+    answered = answered_id(scope["path"], given.decode("latin-1"), request_id)
     problem = document(413, "body_too_large", "", instance=scope["path"], request_id=request_id)
     body = json.dumps(problem).encode()
-    headers = {**API_HEADERS, "Content-Type": CONTENT_TYPE, "Connection": "close", "X-Request-Id": request_id}
-    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    headers = {**API_HEADERS, "Content-Type": CONTENT_TYPE, "Connection": "close", "X-Request-Id": answered}
+    sent = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": 413, "headers": sent})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The one body parser: strict JSON, one content type."""
+"""The body parsers: strict JSON, and policy sets as they were carried out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import IO, Any
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
-from governance.api.limits import MAX_BODY_BYTES
-from kernel.canonical import LONG_INTEGERS, SAFE_INTEGERS, parse
+from governance.api.limits import MAX_ARCHIVE_BYTES, MAX_BODY_BYTES
+from kernel.canonical import LONG_INTEGERS, SAFE_INTEGERS, digest_bytes, parse
 from kernel.errors import MalformedError, PayloadTooLargeError
 
 
@@ -36,6 +36,29 @@ class LongJSONParser(StrictJSONParser):
     """As strict, for the one body whose numbers are Cedar's: signed 64-bit integers."""
 
     integers = LONG_INTEGERS
+
+
+class ArchiveParser(BaseParser):
+    """Take a policy set as a zip: its bytes as `content`, with their digest and a name for one file."""
+
+    media_type = "application/zip"
+    file_name = "policies.zip"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        _require_utf8(media_type or "")
+        data = stream.read(MAX_ARCHIVE_BYTES + 1)
+        if len(data) > MAX_ARCHIVE_BYTES:
+            raise PayloadTooLargeError
+        return {"content": data, "sha256": digest_bytes(data), "file_name": self.file_name}
+
+
+class CedarParser(ArchiveParser):
+    """Take a policy set as one Cedar text in UTF-8."""
+
+    media_type = "text/plain"
+    file_name = "policies.cedar"
 
 
 def _require_utf8(media_type: str) -> None:
