@@ -10,6 +10,7 @@ CODES: dict[str, str] = {
     "already_rotated": "The token was rotated already",
     "amount_must_be_string": "An amount must be a decimal string",
     "authentication_throttled": "Too many failed authentications",
+    "authzen_invalid": "The authorization request is not valid",
     "backend_unavailable": "No execution backend can serve this",
     "body_too_large": "The body is larger than allowed",
     "comment_required": "A comment is required",

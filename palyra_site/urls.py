@@ -24,6 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^v1(?:/.*)?$", CompatFacade.as_view()),
     re_path(r"^mcp(?:/.*)?$", McpFacade.as_view()),
     path(".well-known/palyra-tokens.json", token_format),
+    path("", include("governance.api.urls_authzen")),
     path("healthz", healthz),
     path("readyz", readyz),
 ]

@@ -69,34 +69,30 @@ def decide_in(domain: CompiledDomain, request: DomainRequest) -> PolicyDecision:
         return _refused(domain, Code.EVALUATION_FAILED, reason, (type(error).__name__,))
 
 
-def permitted_subjects(domain: CompiledDomain, request: DomainRequest, after: str) -> Iterator[str]:
-    """Yield the ids of stored subjects of the request's type that may, in order, those beyond `after`."""
+def judged_subjects(domain: CompiledDomain, request: DomainRequest, after: str) -> Iterator[tuple[str, bool]]:
+    """Yield each stored subject of the request's type, in order beyond `after`, and whether it may."""
     facts = _searched(domain, request, request.resource)
-    if facts is None:
-        return
-    for name in _stored(domain, request.subject.type, after):
-        if _is_permitted(domain, replace(request, subject=Party(request.subject.type, name)), facts):
-            yield name
+    for name in () if facts is None else _stored(domain, request.subject.type, after):
+        asked = replace(request, subject=Party(request.subject.type, name))
+        yield name, _is_permitted(domain, asked, facts)
 
 
-def permitted_resources(domain: CompiledDomain, request: DomainRequest, after: str) -> Iterator[str]:
-    """Yield the ids of stored resources of the request's type that may be acted upon, as above."""
+def judged_resources(
+    domain: CompiledDomain, request: DomainRequest, after: str
+) -> Iterator[tuple[str, bool]]:
+    """Yield each stored resource of the request's type, as above, and whether it may be acted upon."""
     facts = _searched(domain, request, request.subject)
-    if facts is None:
-        return
-    for name in _stored(domain, request.resource.type, after):
-        if _is_permitted(domain, replace(request, resource=Party(request.resource.type, name)), facts):
-            yield name
+    for name in () if facts is None else _stored(domain, request.resource.type, after):
+        asked = replace(request, resource=Party(request.resource.type, name))
+        yield name, _is_permitted(domain, asked, facts)
 
 
-def permitted_actions(domain: CompiledDomain, request: DomainRequest, after: str) -> Iterator[str]:
-    """Yield the names of the actions that the subject may do to the resource, as above."""
+def judged_actions(domain: CompiledDomain, request: DomainRequest, after: str) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each action, as above, and whether the subject may do it to the resource."""
     facts = _searched(domain, request, request.subject, request.resource)
-    if facts is None:
-        return
-    for name in sorted({name for _, name in domain.shape.actions if name > after}):
-        if _is_permitted(domain, replace(request, action=name), facts):
-            yield name
+    names = () if facts is None else sorted({name for _, name in domain.shape.actions if name > after})
+    for name in names:
+        yield name, _is_permitted(domain, replace(request, action=name), facts)
 
 
 def _require_known(domain: CompiledDomain, request: DomainRequest) -> tuple[Uid, ActionShape]:
@@ -173,9 +169,9 @@ def _refused(domain: CompiledDomain, code: Code, reason: str, errors: tuple[str,
     return PolicyDecision(Effect.DENY, code, reason, (), explanation)
 
 
-def _is_permitted(domain: CompiledDomain, request: DomainRequest, facts: Facts) -> bool:
+def _is_permitted(domain: CompiledDomain, request: DomainRequest, facts: Facts | None) -> bool:
     try:
-        return _judged(domain, request, facts).effect is Effect.ALLOW
+        return facts is not None and _judged(domain, request, facts).effect is Effect.ALLOW
     except NotApplicableError:
         return False
 

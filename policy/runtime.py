@@ -68,7 +68,7 @@ def current() -> Runtime:
     Raises EpochMissingError before installation and lets database errors through; a set that does
     not compile leaves `engine` None and so keeps denying, whatever was in force before.
     """
-    stamp = _stamp()
+    stamp = epoch_stamp()
     for known in tuple(_held):
         if known.stamp == stamp:
             return known
@@ -153,7 +153,8 @@ def _files(active: PolicySet) -> list[SourceFile]:
     return list(policy_files([SourceFile(row.name, row.text) for row in rows]))
 
 
-def _stamp() -> str:
+def epoch_stamp() -> str:
+    """Return what the epoch row says now, or raise EpochMissingError."""
     row = PolicyEpoch.objects.filter(pk=1).values_list("epoch", "stamp").first()
     if row is None:
         raise EpochMissingError

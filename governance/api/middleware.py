@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from governance.api import admission
 from governance.api.limits import API_HEADERS, PREFIXES
-from governance.api.request_ids import request_id_of
+from governance.api.request_ids import answered_id, request_id_of
 from identity.networks import client_address
 
 
@@ -24,11 +24,12 @@ class RequestFactsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request_id = request_id_of(request.META.get("HTTP_X_REQUEST_ID", ""))
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = request_id_of(given)
         request.palyra_request_id = request_id  # type: ignore[attr-defined]  # read by adapters only
         request.palyra_client_ip = _client_ip(request)  # type: ignore[attr-defined]  # as above
         response = self.get_response(request)
-        response["X-Request-Id"] = request_id
+        response["X-Request-Id"] = answered_id(request.path, given, request_id)
         admission.mark(request, response)
         if request.path.startswith(PREFIXES) or request.path in ("/healthz", "/readyz"):
             for name, value in API_HEADERS.items():

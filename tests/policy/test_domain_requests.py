@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,9 @@ from policy.domain_requests import (
     DomainRequest,
     Party,
     decide_in,
-    permitted_actions,
-    permitted_resources,
-    permitted_subjects,
+    judged_actions,
+    judged_resources,
+    judged_subjects,
 )
 from policy.domains import CompiledDomain, compile_domain
 from policy.types import Code, Effect
@@ -55,6 +56,11 @@ def domain_of(
     found = compile_domain([SourceFile("a.cedar", text)], schema, json.dumps(entities or []))
     assert isinstance(found, CompiledDomain), found
     return found
+
+
+def permitted(judged: Iterator[tuple[str, bool]]) -> list[str]:
+    """Return what a search found among all it looked at."""
+    return [name for name, allowed in judged if allowed]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_a_permit_that_asks_for_an_approval_is_none_yet() -> None:
     assert (found.effect, found.reason_code) == (Effect.REQUIRE_APPROVAL, Code.APPROVAL_REQUIRED)
     assert [(item.kind, item.quorum) for item in found.obligations] == [("approval", 2), ("log_input", 1)]
     asked = DomainRequest(Party("user", ""), "read", Party("record", "r", {"status": "x"}))
-    assert list(permitted_subjects(domain, asked, "")) == []
+    assert permitted(judged_subjects(domain, asked, "")) == []
 
 
 def test_an_obligation_that_can_be_met_by_the_caller_travels_with_the_allow() -> None:
@@ -183,14 +189,14 @@ def test_a_decision_names_the_rules_that_made_it() -> None:
 
 def test_searches_find_what_a_decision_would_permit() -> None:
     asked = DomainRequest(Party("user", ""), "read", Party("record", "record-1"))
-    assert list(permitted_subjects(CERT, asked, "")) == ["alice", "bob"]
-    assert list(permitted_subjects(CERT, asked, "alice")) == ["bob"]
+    assert permitted(judged_subjects(CERT, asked, "")) == ["alice", "bob"]
+    assert permitted(judged_subjects(CERT, asked, "alice")) == ["bob"]
     archived = replace(asked, action="write", resource=Party("record", "record-2", {"status": "archived"}))
-    assert list(permitted_subjects(CERT, archived, "")) == ["bob"]
+    assert permitted(judged_subjects(CERT, archived, "")) == ["bob"]
     bob = DomainRequest(Party("user", "bob", {"role": "admin"}), "write", Party("record", ""))
-    assert list(permitted_resources(CERT, bob, "")) == ["record-2"]
+    assert permitted(judged_resources(CERT, bob, "")) == ["record-2"]
     alice = DomainRequest(Party("user", "alice"), "", Party("record", "record-1"))
-    assert list(permitted_actions(CERT, alice, "")) == ["read", "write"]
+    assert permitted(judged_actions(CERT, alice, "")) == ["read", "write"]
 
 
 @pytest.mark.parametrize(
@@ -200,10 +206,12 @@ def test_a_search_about_what_is_not_known_finds_nothing(unknown: Party) -> None:
     stored = [entity("record", "r"), entity("user", "u")]
     open_to_all = domain_of("permit(principal, action, resource);", stored)
     record = Party("record", "r")
-    assert list(permitted_actions(open_to_all, DomainRequest(unknown, "", record), "")) == []
-    assert list(permitted_resources(open_to_all, DomainRequest(unknown, "read", record), "")) == []
-    assert list(permitted_subjects(open_to_all, DomainRequest(Party("dragon", ""), "read", record), "")) == []
-    assert list(permitted_actions(open_to_all, DomainRequest(Party("user", "u"), "", record), ""))
+    assert permitted(judged_actions(open_to_all, DomainRequest(unknown, "", record), "")) == []
+    assert permitted(judged_resources(open_to_all, DomainRequest(unknown, "read", record), "")) == []
+    assert (
+        permitted(judged_subjects(open_to_all, DomainRequest(Party("dragon", ""), "read", record), "")) == []
+    )
+    assert permitted(judged_actions(open_to_all, DomainRequest(Party("user", "u"), "", record), ""))
 
 
 NAMES = ("a", "b", "c", "d")
