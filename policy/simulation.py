@@ -22,7 +22,8 @@ from policy.lifecycle import RUN_ALLOWED, RunState, SetState
 from policy.models import DecisionRecord, PolicyEpoch, PolicySet, SimulationFlip, SimulationRun
 from policy.replaying import Direction, determining_ids
 from policy.runtime import EpochMissingError, Runtime, current
-from policy.set_selectors import active_set
+from policy.set_checking import check_text, invalid
+from policy.set_selectors import active_set, set_text
 from policy.types import NO_SET, PolicySetRef
 
 DEFAULT_RECORDS = 1_000
@@ -67,13 +68,20 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
+class Unasked:
+    """A set of another domain: no recorded decision was ever put to its rules."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ground:
     """What a simulation stands on, as it was when it began: both sets, and the records there were.
 
     `planned` is how many records will be replayed, `available` how many there are without any filter.
     """
 
-    candidate: Candidate
+    candidate: Candidate | Unasked
     runtime: Runtime
     against: PolicySetRef
     epoch: int
@@ -90,23 +98,26 @@ def ground_of(policy_set: PolicySet, wishes: Wishes) -> Ground:
     """
     require_simulable(policy_set)
     runtime = _runtime()
-    candidate = read_candidate(policy_set, runtime.tools)
-    newest = DecisionRecord.objects.aggregate(newest=Max("pk"))["newest"] or ""
-    there = DecisionRecord.objects.filter(pk__lte=newest)
+    candidate = _candidate(policy_set, runtime)
+    there = _records_of(policy_set)
     matching = _matching(there, wishes)
     planned = matching.values("pk")[: wishes.records].count()
     row = PolicyEpoch.objects.filter(pk=1).values_list("epoch", flat=True).first()
-    return Ground(candidate, runtime, _against(runtime), row or 0, matching, planned, there.count())
+    return Ground(
+        candidate, runtime, _against(policy_set, runtime), row or 0, matching, planned, there.count()
+    )
 
 
 def require_simulable(policy_set: PolicySet) -> None:
     """Raise ConflictError `state_changed` unless the set can be simulated."""
-    if policy_set.state not in SIMULATED or policy_set.domain != DOMAIN:
-        raise ConflictError("state_changed", "Only a draft or a validated set of Palyra's own is simulated.")
+    if policy_set.state not in SIMULATED:
+        raise ConflictError("state_changed", "Only a draft or a validated set is simulated.")
 
 
 def replayed(ground: Ground, wishes: Wishes) -> Iterator[list[Replayed]]:
     """Replay the newest records, newest first, a batch at a time."""
+    if isinstance(ground.candidate, Unasked):
+        return
     comparison = Comparison(ground.runtime.engine, ground.candidate.engine)
     left, before = wishes.records, None
     while left > 0:
@@ -204,11 +215,28 @@ def _runtime() -> Runtime:
         raise ConflictError("state_changed", "The installation has no policy yet.") from error
 
 
-def _against(runtime: Runtime) -> PolicySetRef:
-    """The set in force, also one that does not compile and so denies everything."""
-    if runtime.engine is not None:
+def _candidate(policy_set: PolicySet, runtime: Runtime) -> Candidate | Unasked:
+    if policy_set.domain == DOMAIN:
+        return read_candidate(policy_set, runtime.tools)
+    checked = check_text(set_text(policy_set), runtime.tools)
+    if checked.errors:
+        raise invalid(checked.errors)
+    return Unasked(checked.hash)
+
+
+def _records_of(policy_set: PolicySet) -> QuerySet[DecisionRecord]:
+    """Return the records there are now. Answers of other domains' decision points leave none."""
+    if policy_set.domain != DOMAIN:
+        return DecisionRecord.objects.none()
+    newest = DecisionRecord.objects.aggregate(newest=Max("pk"))["newest"] or ""
+    return DecisionRecord.objects.filter(pk__lte=newest)
+
+
+def _against(policy_set: PolicySet, runtime: Runtime) -> PolicySetRef:
+    """The set in force in the domain, also one that does not compile and so denies everything."""
+    if policy_set.domain == DOMAIN and runtime.engine is not None:
         return runtime.engine.compiled.ref
-    active = active_set()
+    active = active_set(policy_set.domain)
     return NO_SET if active is None else PolicySetRef(active.pk, active.version, active.hash or "")
 
 
