@@ -174,7 +174,8 @@ def _explain_draft(draft: Draft, supposed: Supposed | None, ground: Ground) -> E
         return Explanation(Explained(_refusal(stop)), ground, None, stops=tuple(stops.rows))
     stops.take(Gate.SKILL, lambda: checks.skill(draft, target, found))
     found.posture = stops.take(Gate.POSTURE, lambda: checks.posture(draft, target)) or _posture(draft, target)
-    found.placement = stops.take(Gate.BACKEND, lambda: checks.backend(draft, target))
+    if Code.RUNTIME_UNSUPPORTED not in stops.codes():
+        found.placement = stops.take(Gate.BACKEND, lambda: checks.backend(draft, target))
     spec = found.placement.spec if found.placement else None
     reading = labelling.look(
         run=draft.run,
@@ -195,6 +196,9 @@ class _Stops:
 
     def __init__(self) -> None:
         self.rows: list[Stop] = []
+
+    def codes(self) -> set[str]:
+        return {row.reason_code for row in self.rows}
 
     def take(self, gate: Gate, check: Callable[[], Finding[T]]) -> T | None:
         """Return what the gate found, None when it denies; what fails denies."""

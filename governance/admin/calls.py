@@ -98,6 +98,7 @@ def call_page(visit: Visit, call_id: str) -> HttpResponse:
             "steps": steps_of(view, reviews, names),
             "isolation": isolation_of(view.execution),
             "limits": limits_used(view.execution),
+            "may_explain": visit.holds(Permission.POLICY_READ),
             "may_cancel": view.state in OPEN_STATES and _may_cancel(visit, call.owner_id, call.workspace_id),
             "refresh": view.state in OPEN_STATES,
         },
