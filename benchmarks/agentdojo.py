@@ -294,7 +294,8 @@ def _made(folder: Path) -> Path | None:
     print("carrying out its tasks by their ground truth …", flush=True)
     script = Path(__file__).with_name("agentdojo_corpus.py")
     made = folder / "corpus.json"
-    subprocess.run([python, script, made], check=True, cwd=folder)
+    # Isolated: the script's own folder has a module of the package's name.
+    subprocess.run([python, "-I", script, made], check=True, cwd=folder)
     return made
 
 

@@ -99,6 +99,7 @@ def call_page(visit: Visit, call_id: str) -> HttpResponse:
             "isolation": isolation_of(view.execution),
             "limits": limits_used(view.execution),
             "may_explain": visit.holds(Permission.POLICY_READ),
+            "sees_labels": visit.holds(Permission.TOOLS_READ),
             "may_cancel": view.state in OPEN_STATES and _may_cancel(visit, call.owner_id, call.workspace_id),
             "refresh": view.state in OPEN_STATES,
         },
@@ -171,6 +172,7 @@ def run_page(visit: Visit, run_id: str) -> HttpResponse:
             "found": found,
             "views": views_of(found.rows),
             "names": names,
+            "sees_labels": visit.holds(Permission.TOOLS_READ),
             "may_cancel": run.state == "open" and _may_cancel(visit, run.owner_id, run.workspace_id),
         },
     )

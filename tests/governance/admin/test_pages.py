@@ -84,6 +84,7 @@ def paths_of(world: World) -> dict[str, str]:
         "run_id": view.call.run_id,
         "user_id": world.keeper.pk,
         "agent_id": world.agent.pk,
+        "session_id": world.agent.pk,
         "workspace_id": world.workspace.pk,
         "key": "compat_api",
         "token_id": ApiToken.objects.filter(principal_agent=world.agent).values_list("pk", flat=True)[0],
