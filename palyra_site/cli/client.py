@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -218,6 +218,49 @@ class Entries(Collection):
         return self.connection.send(Query("DELETE", self.path, params={"kind": kind, "value": value}))
 
 
+@dataclass(frozen=True, slots=True)
+class PolicySets(Collection):
+    """Policy sets; whatever edits one takes the ETag of the version that was seen."""
+
+    def put(self, set_id: str, file: str, text: str, *, if_match: str) -> Answer:
+        return self._edit("PUT", self._file(set_id, file), if_match, {"text": text})
+
+    def take_out(self, set_id: str, file: str, *, if_match: str) -> Answer:
+        return self._edit("DELETE", self._file(set_id, file), if_match)
+
+    def discard(self, set_id: str, *, if_match: str) -> Answer:
+        return self._edit("DELETE", self.at(set_id), if_match)
+
+    def with_text(self, set_id: str) -> Answer:
+        """Return a set with the text of its files."""
+        return self.connection.send(Query("GET", self.at(set_id), params={"expand": "text"}))
+
+    def diff(self, set_id: str, against: str | None) -> Answer:
+        params = _present({"against": against})
+        return self.connection.send(Query("GET", self.at(set_id, "diff"), params=params))
+
+    def export(self, set_id: str, kind: str) -> Answer:
+        return self.connection.send(Query("GET", self.at(set_id, "export"), params={"format": kind}))
+
+    def bring_in(self, data: bytes, kind: str, *, name: str, note: str | None, key: str) -> Answer:
+        params = _present({"name": name, "note": note})
+        return self.connection.send(
+            Query("POST", self.at("import"), params=params, raw=(data, kind), key=key)
+        )
+
+    def decide(self, set_id: str, verb: str, body: Mapping[str, Any], *, if_match: str, key: str) -> Answer:
+        """Activate or roll back; 202 while a second person is asked."""
+        return self.connection.send(
+            Query("POST", self.at(set_id, verb), body=dict(body), headers={"If-Match": if_match}, key=key)
+        )
+
+    def _file(self, set_id: str, file: str) -> str:
+        return f"{self.at(set_id, 'files')}/{quote(file, safe='')}"
+
+    def _edit(self, method: str, path: str, if_match: str, body: object = None) -> Answer:
+        return self.connection.send(Query(method, path, body=body, headers={"If-Match": if_match}))
+
+
 class Palyra:
     """The API by its nouns."""
 
@@ -237,6 +280,7 @@ class Palyra:
         self.flags = Collection(connection, f"{API_PREFIX}/access/flags")
         self.sessions = Collection(connection, f"{API_PREFIX}/sessions")
         self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")
+        self.policy_sets = PolicySets(connection, f"{API_PREFIX}/policy-sets")
         self.jobs = Jobs(connection, f"{API_PREFIX}/jobs")
 
     def whoami(self) -> Answer:
@@ -245,6 +289,11 @@ class Palyra:
     def flag_history(self, key: str) -> Collection:
         """Return the changes of one feature flag."""
         return Collection(self.connection, self.flags.at(key, "history"))
+
+    def check_policies(self, files: Sequence[Mapping[str, str]]) -> Answer:
+        """Check texts that the server stores nowhere."""
+        body = {"files": [dict(file) for file in files]}
+        return self.connection.send(Query("POST", f"{API_PREFIX}/policy/check", body=body))
 
     def step_up(self, code: str) -> Answer:
         """Elevate this personal token for five minutes from this network."""

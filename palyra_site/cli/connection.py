@@ -18,6 +18,7 @@ from palyra_site.cli.settings import Settings
 from palyra_site.cli.version import VERSION
 from palyra_site.cli.world import World
 
+ARCHIVE = "application/zip"
 RETRIES = 3
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 90.0
@@ -35,11 +36,12 @@ _UNANSWERED = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer. `text` is the body as the server wrote it."""
+    """A successful answer. `text` is the body as the server wrote it, empty when `content` is no text."""
 
     status: int
     headers: Mapping[str, str]
     text: str
+    content: bytes = b""
 
     @property
     def value(self) -> object:
@@ -65,12 +67,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One request. `key` is the Idempotency-Key; a POST without one gets a fresh one."""
+    """One request. `key` is the Idempotency-Key; a POST without one gets a fresh one.
+
+    `raw` is a body that is no JSON, with its content type.
+    """
 
     method: str
     path: str
     params: Mapping[str, Any] | None = None
     body: object = None
+    raw: tuple[bytes, str] | None = None
     headers: Mapping[str, str] | None = None
     key: str | None = None
     patience: float = 0.0
@@ -127,7 +133,9 @@ class Connection:
     def _request(self, query: Query) -> httpx.Request:
         headers = dict(query.headers or {})
         content = None
-        if query.body is not None:
+        if query.raw is not None:
+            content, headers["Content-Type"] = query.raw
+        elif query.body is not None:
             content = json.dumps(query.body).encode("ascii")
             headers["Content-Type"] = "application/json; charset=utf-8"
         if query.method == "POST":
@@ -216,7 +224,8 @@ def _is_tls(error: BaseException | None) -> bool:
 
 def _answer(response: httpx.Response) -> Answer:
     if response.is_success:
-        return Answer(status=response.status_code, headers=response.headers, text=_text(response))
+        text = "" if response.headers.get("Content-Type") == ARCHIVE else _text(response)
+        return Answer(response.status_code, response.headers, text, response.content)
     problem = _problem(response)
     code = problem.get("code")
     code = code if isinstance(code, str) else None
