@@ -15,7 +15,7 @@ from typing import Any
 
 import cedarpy
 
-from policy.nesting import MAX_NESTING, at_most, excess
+from policy.nesting import Measure, is_plain, is_shallow, measure
 from policy.positions import syntax_offset
 from policy.source import (
     MAX_STATEMENT_BYTES,
@@ -33,10 +33,12 @@ from policy.types import Finding
 MAX_POLICIES = 20_000
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 MAX_FINDINGS = 200
-MAX_JSON_DEPTH = 122
+MAX_JSON_DEPTH = 124
 """Levels of one policy in JSON that Cedar reads back; an operator, a set or a record takes two."""
 
-_SHALLOW = 25
+MAX_SET_COPIES = 1_000_000
+"""Tokens that all `has` and `is … in` of a set write again."""
+
 _ASKED_CHARACTERS = 4 * 1024 * 1024
 _HEAD_TOKENS = 200
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -120,7 +122,7 @@ class FileReading:
     def accept(self, statement: Statement, body: Mapping[str, Any]) -> None:
         """Take a policy that Cedar has parsed, unless its JSON form is too deep to be read back."""
         part = self.file.text[statement.start : statement.end]
-        if at_most(part) > _SHALLOW and json_depth(body) > MAX_JSON_DEPTH:
+        if not is_shallow(part) and json_depth(body) > MAX_JSON_DEPTH:
             self.refuse("too_large", _TOO_DEEP, statement, statement.start)
         else:
             self.placed.append(PlacedRule(rule_of(self.file.name, body), statement))
@@ -170,7 +172,13 @@ def read_set(files: Sequence[SourceFile], *, positional: bool = False) -> Readin
         text = f"The set has more than {MAX_POLICIES} policies."
         reading.findings.append(Finding("error", "too_large", "", "", text))
         return reading
+    copies = 0
     for file, parts in zip(files, found, strict=True):
+        measures = [_measure(file.text, statement) for statement in parts]
+        copies += sum(one.copies for one in measures)
+        if copies > MAX_SET_COPIES:
+            text = "The `has` and `is … in` of the set unfold too far; write shorter paths."
+            return Reading(findings=[Finding("error", "too_large", file.name, "", text)])
         reading.files.append(_read_file(file, parts, asking))
     if positional:
         _number(reading)
@@ -182,8 +190,11 @@ def static_bodies(text: str) -> dict[str, dict[str, Any]]:
 
     Raises ValueError for text that does not parse or goes too deep, TemplateError for templates.
     """
+    copies = 0
     for statement in statements(text):
-        if _too_deep(text, statement) is not None:
+        found = _measure(text, statement)
+        copies += found.copies
+        if found.excess is not None or copies > MAX_SET_COPIES:
             raise ValueError(_TOO_DEEP)
     return _bodies(text)
 
@@ -330,15 +341,13 @@ def _limit(text: str, statement: Statement) -> tuple[str, int] | None:
         size = len(text[statement.start : statement.end].encode())
     if size > MAX_STATEMENT_BYTES:
         return "The policy is larger than 64 KiB.", statement.start
-    offset = _too_deep(text, statement)
-    return None if offset is None else (_TOO_DEEP, offset)
+    excess = _measure(text, statement).excess
+    return None if excess is None else (_TOO_DEEP, excess.start)
 
 
-def _too_deep(text: str, statement: Statement) -> int | None:
-    if at_most(text[statement.start : statement.end]) <= MAX_NESTING:
-        return None
-    token = excess(_tokens(text, statement))
-    return None if token is None else token.start
+def _measure(text: str, statement: Statement) -> Measure:
+    part = text[statement.start : statement.end]
+    return Measure() if is_plain(part) else measure(_tokens(text, statement))
 
 
 def _tokens(text: str, statement: Statement) -> Iterator[Token]:
