@@ -52,10 +52,8 @@ def name_offset(text: str, statement: Statement, name: str) -> int | None:
     at = next(_occurrences(found, parts), None)
     if at is not None:
         return found[at + len(parts) - 1 if "." in parts else at].start
-    if not parts:
-        return None
-    spelled = (parts[-1], f'"{parts[-1]}"')
-    places = (found[index] for index in range(1, len(found)) if found[index].text in spelled)
+    last = name.rpartition(".")[2]
+    places = (token for token in found[1:] if token.text in (last, f'"{last}"'))
     return next((token.start for token in places if token.kind in (Kind.NAME, Kind.STRING)), None)
 
 
