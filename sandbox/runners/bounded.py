@@ -80,6 +80,7 @@ class Bench:
                 child = self._idle.pop()
                 if child.is_ours():
                     return child
+                child.end()
         return _Child(self._program)
 
 
@@ -125,7 +126,7 @@ class _Child:
             raise ChildDiedError from error
 
     def end(self) -> None:
-        """Kill the child if it is ours and still there, and let it go."""
+        """Let the child go, and kill it if it is ours and still there."""
         self._socket.close()
         if self._owner == os.getpid():
             with contextlib.suppress(ProcessLookupError):
