@@ -102,8 +102,7 @@ def explain_question(
     InvalidError for one that is written wrongly.
     """
     require_permission(principal, Permission.POLICY_READ, principal.workspace_id, now)
-    moment = supposed.context.now or now
-    draft = draft_for(supposed, run_of(supposed, principal, now), moment)
+    draft = draft_for(supposed, run_of(supposed, principal, now), now)
     ground = ground_named(policy_set)
     if is_execution(supposed):
         return _explain_draft(draft, supposed, ground)

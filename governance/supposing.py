@@ -18,6 +18,7 @@ from identity.selectors import effective_roles
 from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.errors import Detail, InvalidError, NotFoundError
 from kernel.ids import is_id
+from policy.label_models import LabelHolder
 from policy.types import DecisionFacts, EntityRef
 from sandbox.skills import selectors as skill_selectors
 
@@ -28,7 +29,10 @@ _NOBODY = "There is no such principal."
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What a question may say besides who does what to what; `now` None means the present."""
+    """What a question may say besides who does what to what.
+
+    `now` is the moment the rules are told; what holds at present is asked about the present.
+    """
 
     session_id: str | None = None
     run_id: str | None = None
@@ -100,6 +104,7 @@ def supposing(facts: DecisionFacts, supposed: Supposed) -> DecisionFacts:
         channel=context.channel,
         auth_method=context.auth_method or facts.auth_method,
         external_execution=context.external_execution,
+        now=context.now or facts.now,
     )
 
 
@@ -208,10 +213,17 @@ def _session(text: str, principal_id: str, workspace_id: str) -> str:
     own = Session.objects.filter(principal_id=principal_id, workspace_id=workspace_id)
     if not is_id("ses", text):
         found = own.filter(key=text).values_list("pk", flat=True).first()
-        return found or text
+        return found or _unused(text)
     if not own.filter(pk=text).exists():
         raise NotFoundError("not_found", "There is no such session.")
     return text
+
+
+def _unused(key: str) -> str:
+    """Return a key that names no session yet; the labels of somebody else's holder stay unread."""
+    if LabelHolder.objects.filter(pk=key).exists():
+        raise NotFoundError("not_found", "There is no such session.")
+    return key
 
 
 def _invalid(pointer: str, sentence: str) -> InvalidError:

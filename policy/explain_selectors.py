@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
 from kernel.errors import NotFoundError
+from kernel.ids import is_id
 from policy.candidates import read_candidate, schema_of
 from policy.catalog import catalog_digest, short_name
 from policy.compilation import DOMAIN, SourceFile
@@ -15,12 +17,13 @@ from policy.decisions import question
 from policy.engine import refuse
 from policy.explaining import Explained, explain, placed
 from policy.models import DecisionRecord, PolicySet
-from policy.replaying import read_snapshot, unpack
+from policy.replaying import RecordError, read_snapshot, unpack
 from policy.runtime import Engine, EpochMissingError, Runtime, current, load_tools
 from policy.schema import action_text
 from policy.set_selectors import ACTIVE, require_set, source_files
 from policy.types import NO_SET, Asked, Code, DecisionFacts, PolicySetRef
 
+log = logging.getLogger(__name__)
 _KEPT = 4
 _lock = Lock()
 _held: OrderedDict[tuple[str, int, str], Engine] = OrderedDict()
@@ -60,6 +63,8 @@ def ground_named(set_id: str) -> Ground:
     if set_id == ACTIVE:
         engine = runtime.engine
         return NOTHING if engine is None else _ground(require_set(engine.compiled.ref.id), engine)
+    if not is_id("pol", set_id):
+        raise NotFoundError("not_found", "There is no such policy set.")
     chosen = require_set(set_id, domain=DOMAIN)
     if chosen.domain != DOMAIN:
         raise NotFoundError("not_found", "There is no such policy set.")
@@ -87,13 +92,18 @@ def explained(asked: Asked | None, ground: Ground) -> Explained:
 
 
 def recorded_decision(call_id: str) -> Recorded | None:
-    """Return the newest decision about a call that can be asked again, or None when none was kept."""
+    """Return the newest decision about a call, or None when none was kept that can be asked again."""
     rows = DecisionRecord.objects.filter(call_id=call_id).select_related("entities")
     row = rows.order_by("-decided_at", "-pk").first()
     if row is None:
         return None
+    try:
+        asked = unpack(row.request, read_snapshot(row.entities.entities))
+    except RecordError:
+        log.exception("the record %s cannot be asked again", row.pk)
+        return None
     return Recorded(
-        asked=unpack(row.request, read_snapshot(row.entities.entities)),
+        asked=asked,
         effect=row.effect,
         reason_code=row.reason_code,
         policy_set=row.policy_set_id or "",

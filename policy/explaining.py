@@ -19,7 +19,6 @@ from policy.compilation import CompiledSet, Rule, SourceFile
 from policy.engine import Case, case_of, evaluate, most_favourable
 from policy.placement import EntityHandles, entities_of
 from policy.reading import id_in
-from policy.requests import RequestError
 from policy.slicing import uid_of
 from policy.source import Lines, statements
 from policy.types import Asked, Effect, PolicyDecision
@@ -87,7 +86,7 @@ def explain(asked: Asked, policies: CompiledSet, handles: EntityHandles | None =
     decision = decide(asked, policies, handles)
     try:
         case = case_of(asked, policies, handles)
-    except (RequestError, ValueError):
+    except Exception:  # whatever keeps a question from being put, the decision has said it
         return Explained(decision)
     if case.prepared.action is None:
         return Explained(decision, entities=_entities(case))
@@ -262,7 +261,7 @@ def _forbids(question: Question) -> set[str]:
     """Return the forbids that stand in the way of a question, with an approval or without."""
     try:
         case = case_of(question.asked, question.policies)
-    except (RequestError, ValueError):
+    except Exception:  # a change that makes a question impossible allows nothing
         return set()
     rules = [case.policies.rules[one] for one in case.candidates[:MAX_PROBED]]
     forbids = [rule for rule in rules if rule.effect == "forbid"]

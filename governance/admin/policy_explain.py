@@ -172,6 +172,8 @@ def _typed(given: Mapping[str, Any]) -> Asked:
 
 
 def _supposed(asked: Asked) -> Supposed:
+    if any("\0" in text for text in asdict(asked).values()):
+        raise InvalidError("invalid", "The form holds NUL.")
     kind = "User" if asked.principal.startswith("usr_") else "Agent"
     return Supposed(
         principal=EntityRef(kind, asked.principal.strip()),

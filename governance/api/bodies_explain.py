@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rest_framework import serializers
@@ -11,6 +12,7 @@ from governance.api.bodies import AnyJson
 from governance.api.strict import Body, Flag, Moment, Text, Whole
 
 LONGEST_ID = 512
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 AUTH_METHODS = ("token", "session", "none")
 
 
@@ -51,6 +53,11 @@ class ContextBody(Inner):
     source_ip = serializers.IPAddressField(required=False)
     external_execution = Flag(required=False)
     now = Moment(required=False)
+
+    def validate_now(self, value: datetime) -> datetime:
+        if not EARLIEST <= value < LATEST:
+            raise serializers.ValidationError("This must lie between the years 2000 and 2100.")
+        return value
 
 
 class ExplainBody(Body):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,7 @@ def test_trifecta_names_its_clauses_and_the_ways_out() -> None:
     config = replace(ALL_TOOLS, allow_sensitive_tools=True)
     asked = tool_question("http.fetch", context=context, config=config)
     asked = replace(asked, context=replace(asked.context, adds_labels=frozenset()))
-    found = explain(asked, EVERY_PACK if "egress" not in "".join(EVERY_PACK.rules) else with_trifecta())
+    found = explain(asked, with_trifecta())
     assert found.decision.reason_code == "policy.approval_required"
     assert ids(found.determining) == ["trifecta"]
     truths = clauses(found, "trifecta")
@@ -276,6 +276,13 @@ def test_entities_come_with_their_parents() -> None:
 def test_what_cannot_be_put_is_denied_without_rules(asked: Asked, code: str) -> None:
     found = explain(asked, BASELINE)
     assert (found.decision.reason_code, found.determining, found.minimal_change) == (code, (), ())
+
+
+def test_a_moment_that_no_calendar_has_is_a_denial_and_no_fault() -> None:
+    eastward = timezone(timedelta(hours=14))
+    asked = tool_question("echo", context=PolicyRequestContext(now=datetime(1, 1, 1, tzinfo=eastward)))
+    found = explain(asked, BASELINE)
+    assert (found.decision.reason_code, found.entities) == ("policy.evaluation_failed", ())
 
 
 def test_an_unknown_action_has_entities_and_no_rules() -> None:

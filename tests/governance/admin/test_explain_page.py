@@ -101,6 +101,8 @@ def test_asking_leaves_no_trace(asker: Client, world: World) -> None:
         ({"input": "[]"}, 400),
         ({"input": '{"a": 1, "a": 2}'}, 400),
         ({"input": '{"a": "\\ud800"}'}, 400),
+        ({"channel": "a\0b"}, 422),
+        ({"resource": "typed.name\0"}, 422),
         ({"principal": "agt_01JD0000000000000000000000"}, 404),
         ({"principal": "usr_01JD0000000000000000000000"}, 404),
         ({"policy_set": "pol_01JD0000000000000000000000"}, 404),
@@ -110,7 +112,7 @@ def test_asking_leaves_no_trace(asker: Client, world: World) -> None:
 def test_what_cannot_be_asked_comes_back_with_what_was_typed(
     asker: Client, world: World, changes: dict[str, str], status: int
 ) -> None:
-    answer = ask(asker, world, resource="typed.name", **changes)
+    answer = ask(asker, world, **{"resource": "typed.name", **changes})
     assert answer.status_code == status
     assert "That cannot be asked" in text_of(answer)
     assert "typed.name" in text_of(answer)

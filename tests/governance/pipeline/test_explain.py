@@ -17,6 +17,7 @@ from identity.roles import Permission
 from kernel.clock import utc_now
 from kernel.errors import InvalidError, NotFoundError, RefusedError
 from policy.epoch import raise_epoch
+from policy.label_models import LabelHolder
 from policy.models import AllowlistEntry, DecisionRecord, Tool
 from policy.types import EntityRef
 from tests.governance.pipeline.world import ASKED, ECHO, INPUTS, LAUNCH, NOTE, SLEEP, World
@@ -31,7 +32,7 @@ def by_id(world: World, view: CallView, policy_set: str = "active") -> Explanati
 
 
 def supposed(world: World, tool: str = ECHO, **context: Any) -> Supposed:
-    given = {"input": INPUTS.get(tool, NOTE)} | context
+    given: dict[str, Any] = {"input": INPUTS.get(tool, NOTE)} | context
     return Supposed(
         EntityRef("Agent", world.agent.id), "tool.execute", EntityRef("Tool", tool), Circumstances(**given)
     )
@@ -51,7 +52,7 @@ def ids(found: Explanation) -> list[str]:
 def test_a_recorded_call_is_explained_as_its_gate_decided(world: World, tool: str) -> None:
     view = world.propose(tool)
     kept = DecisionRecord.objects.get(call_id=view.call.id)
-    for policy_set in ("active", RECORDED, kept.policy_set_id):
+    for policy_set in ("active", RECORDED, str(kept.policy_set_id)):
         found = by_id(world, view, policy_set)
         decision = found.explained.decision
         assert (decision.effect, str(decision.reason_code)) == (kept.effect, kept.reason_code)
@@ -214,7 +215,22 @@ def test_a_session_of_nobody_is_refused(world: World, session: str) -> None:
         ask(world, supposed(world, session_id=session))
 
 
-@pytest.mark.parametrize("policy_set", ["pol_01JD0000000000000000000000", "", "no such"])
+def test_a_key_is_no_way_to_the_labels_of_somebody_else(world: World) -> None:
+    other = world.other_agent.id
+    LabelHolder.objects.create(pk=other, workspace_id="wsp_else", created_at=utc_now())
+    with pytest.raises(NotFoundError):
+        ask(world, supposed(world, session_id=other))
+
+
+def test_a_record_of_another_version_counts_as_none(world: World) -> None:
+    view = world.propose(ECHO)
+    DecisionRecord.objects.filter(call_id=view.call.id).update(request='{"v":999}')
+    found = by_id(world, view)
+    assert (found.recorded, found.exact) == (None, False)
+    assert found.explained.decision.effect == "allow"
+
+
+@pytest.mark.parametrize("policy_set", ["pol_01JD0000000000000000000000", "", "no such", "a\0b"])
 def test_an_unknown_set_is_not_found(world: World, policy_set: str) -> None:
     with pytest.raises(NotFoundError):
         ask(world, supposed(world), policy_set)
