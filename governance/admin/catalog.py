@@ -1,4 +1,4 @@
-"""Pages of what may act and by which rules: tools and the active policy set. Read only."""
+"""Page of the rules in force: the active policy set. Read only."""
 
 from __future__ import annotations
 
@@ -8,20 +8,8 @@ from governance.admin.access import Visit
 from governance.admin.cedar import lines
 from governance.admin.layout import show
 from governance.admin.pages import page
-from governance.admin.paging import text_filter
-from governance.catalog import tool_entries
 from identity.roles import Permission
 from policy.models import PolicySet
-
-
-@page(Permission.TOOLS_READ)
-def tools(visit: Visit) -> HttpResponse:
-    """List every tool that can be proposed, with its posture in this workspace."""
-    text = text_filter(visit, "tool").casefold()
-    entries = [entry for entry in tool_entries(visit.principal, visit.now) if text in entry.name.casefold()]
-    return show(
-        visit, "console/tools.html", {"title": "Tools", "entries": entries, "filters": {"tool": text}}
-    )
 
 
 @page(Permission.POLICY_READ)
