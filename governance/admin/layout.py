@@ -61,6 +61,7 @@ DESTINATIONS = (
     Destination("Now", "Approvals", "inbox", "admin:approvals", Permission.APPROVALS_READ),
     Destination("Govern", "Policy", "policy", "admin:policy", Permission.POLICY_READ),
     Destination("Govern", "Tools", "tool", "admin:tools", Permission.TOOLS_READ),
+    Destination("Govern", "Posture", "hand", "admin:posture", Permission.TOOLS_READ),
     Destination("Trust", "Agents", "agent", "admin:agents", Permission.AGENTS_READ),
     Destination("Trust", "Users", "people", "admin:users", Permission.WORKSPACE_READ),
     Destination("Trust", "Workspaces", "place", "admin:workspaces", Permission.WORKSPACE_READ),
@@ -123,9 +124,17 @@ def rail(visit: Visit) -> tuple[Group, ...]:
 
 def _entry(visit: Visit, place: Destination) -> Entry:
     url, path = reverse(place.route), visit.request.path
-    here = path == url if place.route == "admin:index" else path.startswith(url)
+    here = path == url if place.route == "admin:index" else _stands_for(url, path)
     count = _pending(visit) if place.route == "admin:approvals" else ""
     return Entry(place.word, place.icon, url, here, count)
+
+
+def _stands_for(url: str, path: str) -> bool:
+    """Tell whether a page lies under this destination and under none within it."""
+    inner = (reverse(one.route) for one in DESTINATIONS)
+    return path.startswith(url) and not any(
+        other != url and other.startswith(url) and path.startswith(other) for other in inner
+    )
 
 
 def _pending(visit: Visit) -> str:

@@ -88,6 +88,12 @@ def word(state: str) -> str:
     return words.look(state).word
 
 
+@register.filter
+def state_word(state: str) -> str:
+    """The word of a state inside a sentence or another element."""
+    return words.look(state).word
+
+
 @register.simple_tag
 def name(names: Mapping[str, str], one: str | None) -> str:
     """The name behind an id, or the shortened id; hidden characters shown, autoescaping follows."""

@@ -87,7 +87,9 @@ def paths_of(world: World) -> dict[str, str]:
         "session_id": world.agent.pk,
         "workspace_id": world.workspace.pk,
         "key": "compat_api",
+        "tool": "fs.write",
         "name": "fs.write",
+        "preset_id": "lockdown",
         "token_id": ApiToken.objects.filter(principal_agent=world.agent).values_list("pk", flat=True)[0],
     }
     return {
