@@ -15,7 +15,15 @@ from approvals.types import RequestStatus
 from governance.admin.access import Visit
 from governance.admin.arguments import arguments
 from governance.admin.deciding import DecisionForm, decide
-from governance.admin.inbox import MOST_PENDING, items, pending, standing, subject_name
+from governance.admin.inbox import (
+    ABOUT_RULES,
+    MOST_PENDING,
+    items,
+    pending,
+    standing,
+    subject_name,
+    wish_of,
+)
 from governance.admin.layout import show
 from governance.admin.names import names_of
 from governance.admin.pages import page
@@ -114,6 +122,8 @@ def _detail(
         "title": f"Approval of {subject_name(request)}",
         "request_row": request,
         "subject": subject_name(request),
+        "wish": wish_of(request),
+        "is_about_rules": request.subject_type == ABOUT_RULES,
         "ask": context,
         "agent_name": names.get(request.requester_id, request.requester_id),
         "owner_name": names.get(request.requester_owner_id, request.requester_owner_id),

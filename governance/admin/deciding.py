@@ -9,6 +9,7 @@ from approvals.services import ReviewOutcome
 from approvals.types import RequestStatus, ReviewInput, Verdict
 from governance import pipeline
 from governance.admin.access import Visit
+from governance.admin.inbox import ABOUT_RULES, reason_for
 from governance.admin.once import INCOMPLETE, Told, has_intent, new_intent, once
 from governance.admin.stepping_up import step_up_if_given
 from governance.idempotency import Ticket
@@ -20,6 +21,11 @@ WORDS = {
     "denied": "Denied. The call does not run.",
     "open": "Your answer is recorded. The request waits for another person.",
     "repeated": "You said this before; nothing changed.",
+}
+WORDS_ABOUT_RULES = {
+    **WORDS,
+    "allowed": "Allowed. The rules are in force.",
+    "denied": "Denied. The rules in force stay.",
 }
 
 
@@ -53,9 +59,9 @@ def decide(visit: Visit, request: ApprovalRequest) -> Decided:
         route=f"approvals/{request.pk}",
         fields={name: post.get(name, "") for name in ("verdict", "comment", "version", "digest")},
         work=lambda ticket: _once(visit, request, form, ticket),
-        say=_sentence,
+        say=lambda refusal: _sentence(request, refusal),
     )
-    error = _with_error(form, answer.refusal) if answer.refusal else None
+    error = _with_error(request, form, answer.refusal) if answer.refusal else None
     return Decided(answer.sentence, answer.status, error)
 
 
@@ -83,7 +89,8 @@ def _require_unchanged(visit: Visit, request: ApprovalRequest) -> None:
 def told(outcome: ReviewOutcome) -> str:
     """Return what a person is told about an outcome."""
     alone = " You decided alone by the sole-operator rule." if outcome.single_operator else ""
-    return WORDS[outcome.kind] + alone
+    words = WORDS_ABOUT_RULES if outcome.request.subject_type == ABOUT_RULES else WORDS
+    return words[outcome.kind] + alone
 
 
 def _answer(visit: Visit, request: ApprovalRequest, form: DecisionForm) -> ReviewInput:
@@ -107,17 +114,16 @@ def _errors(visit: Visit) -> dict[str, str]:
     return errors
 
 
-def _with_error(form: DecisionForm, refusal: PalyraError) -> DecisionForm:
+def _with_error(request: ApprovalRequest, form: DecisionForm, refusal: PalyraError) -> DecisionForm:
     where = {"step_up_required": "code", "comment_required": "comment"}.get(refusal.code, "verdict")
     if refusal.status == PreconditionFailedError.status:
         return DecisionForm(comment=form.comment)
-    return DecisionForm(form.verdict, form.comment, {where: _sentence(refusal)})
+    return DecisionForm(form.verdict, form.comment, {where: _sentence(request, refusal)})
 
 
-def _sentence(refusal: PalyraError) -> str:
+def _sentence(request: ApprovalRequest, refusal: PalyraError) -> str:
     known = {
-        "self_review": "You own this agent; another approver must decide.",
-        "not_a_reviewer": "Your roles do not include deciding this request.",
+        **{code: reason_for(request, code) for code in ("self_review", "not_a_reviewer")},
         "precondition_failed": CHANGED,
         "idempotency_in_progress": "The same decision is being recorded; reload the page.",
     }

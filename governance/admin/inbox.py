@@ -22,6 +22,12 @@ REASONS = {
     "self_review": "You own this agent; another approver must decide.",
     "conflict": "You have answered already; the request waits for another person.",
 }
+ABOUT_RULES = "policy_activation"
+REASONS_ABOUT_RULES = {
+    **REASONS,
+    "not_a_reviewer": "Your roles do not include putting rules in force.",
+    "self_review": "You asked for this or wrote some of it; somebody else must decide.",
+}
 _RANK = Case(
     *(When(risk=risk, then=Value(-rank)) for rank, risk in enumerate(RISKS)),
     default=Value(-len(RISKS)),
@@ -35,6 +41,7 @@ class InboxItem:
 
     request: ApprovalRequest
     subject: str
+    wish: str
     agent: str
     owner: str
     why: str
@@ -84,6 +91,16 @@ def subject_name(request: ApprovalRequest) -> str:
     return request.subject_label.partition(":")[2] or request.subject_label
 
 
+def wish_of(request: ApprovalRequest) -> str:
+    """Return what the requester wants to do with the subject."""
+    return "wants to put in force" if request.subject_type == ABOUT_RULES else "wants to run"
+
+
+def reason_for(request: ApprovalRequest, code: str) -> str:
+    """Return the sentence for somebody who may not answer; empty for everybody else."""
+    return (REASONS_ABOUT_RULES if request.subject_type == ABOUT_RULES else REASONS).get(code, "")
+
+
 def _reviewer(visit: Visit, subject_type: str, workspace_id: str) -> Reviewer:
     return reviewer_of(
         visit.principal,
@@ -98,7 +115,7 @@ def _standing(request: ApprovalRequest, reviewer: Reviewer, now: datetime) -> St
     found: Eligibility = may_review(reviewer, question_of(request), now)
     needs_code = found.code == "step_up_required"
     is_alone = found.single_operator or (needs_code and reviewer.sole_holder)
-    return Standing(found.ok or needs_code, needs_code, REASONS.get(found.code, ""), is_alone)
+    return Standing(found.ok or needs_code, needs_code, reason_for(request, found.code), is_alone)
 
 
 def _item(request: ApprovalRequest, names: dict[str, str], stand: Standing) -> InboxItem:
@@ -106,9 +123,10 @@ def _item(request: ApprovalRequest, names: dict[str, str], stand: Standing) -> I
     return InboxItem(
         request=request,
         subject=subject_name(request),
+        wish=wish_of(request),
         agent=names.get(request.requester_id, request.requester_id),
         owner=names.get(request.requester_owner_id, request.requester_owner_id),
-        why=str((context.get("policy") or {}).get("text") or ""),
+        why=str((context.get("policy") or {}).get("text") or context.get("summary") or ""),
         resource=str(context.get("resource") or ""),
         allows=sum(review.verdict == "allow" for review in request.reviews.all()),
         may_answer=stand.may_answer,
