@@ -185,7 +185,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "EffectEnum": ("allow", "deny", "require_approval"),
+        "VerdictEnum": ("allow", "deny"),
+        "CedarDecisionEnum": ("allow", "deny", "no_decision"),
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "governance.api.openapi.add_common_parts",
