@@ -171,7 +171,7 @@ def _text(value: object, pointer: str) -> str:
 
 def _semantic(options: Mapping[str, Any]) -> Semantic:
     given = options.get("evaluations_semantic", Semantic.EXECUTE_ALL)
-    if given not in set(Semantic):
+    if not isinstance(given, str) or given not in set(Semantic):
         raise _invalid("/options/evaluations_semantic", "is not a known semantic")
     return Semantic(given)
 
