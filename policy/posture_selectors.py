@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from policy.posture import Place, effective_posture
 from policy.posture_rows import is_live, plain, rows_along
 from policy.presets import Preset, PreviewRow, Standing, preview
 from policy.recommendations import PutOff, StoredOverride
-from policy.selectors import list_tools, lock_reasons
+from policy.selectors import list_tools, locks_within
 from policy.types import EffectivePosture, ScopeKind, ToolFacts
 
 LIMITS_UNREADABLE = "The workspace has no limits for tool calls."
@@ -35,9 +35,9 @@ class PostureView:
 
 def postures_at(place: Place, host_locks: Mapping[str, str], now: datetime) -> tuple[PostureView, ...]:
     """Return every tool of the catalog by name as it stands in this place."""
-    stored = rows_along(place.chain)
+    stored, locks = rows_along(place.chain), _locks_at(place, host_locks)
     return tuple(
-        _view(tool, place, stored.get(tool.name, []), host_locks.get(tool.name, ""), now)
+        _view(tool, place, stored.get(tool.name, []), locks(tool), now)
         for tool in list_tools(place.workspace_id)
     )
 
@@ -51,12 +51,12 @@ def previewed(
     now: datetime,
 ) -> tuple[PreviewRow, ...]:
     """Return what a preset would do in this place. `expires_at` ends what it allows."""
-    stored = rows_along(place.chain)
+    stored, locks = rows_along(place.chain), _locks_at(place, host_locks)
     catalog = [
         Standing(
             tool=tool,
             overrides=[plain(row) for row in stored.get(tool.name, [])],
-            locks=_locks(tool, place, host_locks.get(tool.name, "")),
+            locks=locks(tool),
         )
         for tool in list_tools(place.workspace_id)
     ]
@@ -65,10 +65,8 @@ def previewed(
 
 def unlocked_tools(workspace_id: str, host_locks: Mapping[str, str]) -> tuple[ToolFacts, ...]:
     """Return the tools of the catalog that nothing locks in this workspace."""
-    place = Place(ScopeKind.WORKSPACE, workspace_id, workspace_id)
-    return tuple(
-        tool for tool in list_tools(workspace_id) if not _locks(tool, place, host_locks.get(tool.name, ""))
-    )
+    locks = _locks_at(Place(ScopeKind.WORKSPACE, workspace_id, workspace_id), host_locks)
+    return tuple(tool for tool in list_tools(workspace_id) if not locks(tool))
 
 
 def overrides_within(workspace_id: str, chains: Mapping[str, Place], now: datetime) -> list[StoredOverride]:
@@ -106,7 +104,7 @@ def events_in(workspace_id: str | None) -> QuerySet[PostureEvent]:
 
 
 def _view(
-    tool: ToolFacts, place: Place, rows: list[PostureOverride], host_lock: str, now: datetime
+    tool: ToolFacts, place: Place, rows: list[PostureOverride], locks: tuple[str, ...], now: datetime
 ) -> PostureView:
     order = {scope: number for number, scope in enumerate(place.chain)}
     live = sorted(
@@ -116,15 +114,17 @@ def _view(
         requires_approval=tool.requires_approval,
         chain=place.chain,
         overrides=[plain(row) for row in live],
-        locks=_locks(tool, place, host_lock),
+        locks=locks,
         now=now,
     )
     own = next((row for row in live if (row.scope_kind, row.scope_id) == place.scope), None)
     return PostureView(tool, posture, tuple(live), own)
 
 
-def _locks(tool: ToolFacts, place: Place, host_lock: str) -> tuple[str, ...]:
+def _locks_at(place: Place, host_locks: Mapping[str, str]) -> Callable[[ToolFacts], tuple[str, ...]]:
+    """Return what locks a tool in this place; without the workspace's limits everything is locked."""
     try:
-        return lock_reasons(tool, place.workspace_id, host_lock)
+        reasons = locks_within(place.workspace_id)
     except NotFoundError:
-        return (LIMITS_UNREADABLE,)
+        return lambda tool: (LIMITS_UNREADABLE,)
+    return lambda tool: reasons(tool, host_locks.get(tool.name, ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -208,7 +208,13 @@ def lock_reasons(tool: ToolFacts, workspace_id: str, host_lock: str = "") -> tup
     An empty `workspace_id` asks for what holds everywhere. `host_lock` is what the caller knows of the
     hosts. Raises EpochMissingError, and NotFoundError for a workspace without limits.
     """
-    return _locks(tool, _here(workspace_id) if workspace_id else None, host_lock)
+    return locks_within(workspace_id)(tool, host_lock)
+
+
+def locks_within(workspace_id: str) -> Callable[[ToolFacts, str], tuple[str, ...]]:
+    """Return `lock_reasons` of one workspace for many tools; its limits and allowlist are read once."""
+    here = _here(workspace_id) if workspace_id else None
+    return lambda tool, host_lock: _locks(tool, here, host_lock)
 
 
 def _here(workspace_id: str) -> _Here:

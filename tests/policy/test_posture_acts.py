@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, transaction
+from pytest_django import DjangoAssertNumQueries
 
 from kernel.errors import (
     AuthenticationError,
@@ -346,6 +347,16 @@ def test_the_view_of_a_place_is_what_a_call_meets(cast: Cast) -> None:
     assert view.override.scope_kind == "agent"
     locked = next(one for one in postures_at(place, {"echo": "No host."}, NOW) if one.tool.name == "echo")
     assert (locked.posture.state, locked.posture.lock_reason) == ("disabled", "No host.")
+
+
+def test_a_place_is_read_with_few_queries_however_many_tools_there_are(
+    cast: Cast, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    place = place_of("agent", cast.agent.pk)
+    raise_epoch()
+    postures_at(place, {}, NOW)
+    with django_assert_max_num_queries(5):
+        assert len(postures_at(place, {}, NOW)) > 10
 
 
 RECOMMENDED = Recommendation(
