@@ -10,6 +10,7 @@ from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from governance import labelling, pipeline
+from governance.explaining import explain_call
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
@@ -97,6 +98,10 @@ def test_private_then_untrusted_then_out_needs_a_person_whatever_the_posture_say
     assert "trifecta" in deciding(sent)
     assert sent.approval is not None
     assert sent.approval.risk == "high"
+    why = explain_call(
+        call_id=sent.call.id, policy_set="recorded", principal=world.person(world.owner), now=utc_now()
+    )
+    assert why.labels == {"private_data": [private.call.id], "untrusted_content": [fetched.call.id]}
 
 
 def test_a_person_who_takes_the_label_away_lets_the_next_call_pass(world: World) -> None:
