@@ -63,14 +63,18 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class LimitRow:
-    """One limit with its present value and its bounds; `low` is empty for a switch."""
+    """One limit with its present value and its bounds; a switch has none."""
 
     name: str
     label: str
     group: str
     value: object
-    low: str = ""
-    high: str = ""
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def is_bytes(self) -> bool:
+        return self.name.endswith("_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +187,8 @@ _FORMS = ("change", "preset", "add", "remove", "hold", "release")
 def _groups(row: ToolCallConfig) -> dict[str, list[LimitRow]]:
     groups: dict[str, list[LimitRow]] = {}
     for name, (label, group) in LABELS.items():
-        low, high = BOUNDS.get(name, ("", ""))
-        value = getattr(row, name)
-        found = LimitRow(name, label, group, value, f"{low:,}" if low else "", f"{high:,}" if high else "")
-        groups.setdefault(group, []).append(found)
+        bounds = BOUNDS.get(name, (None, None))
+        groups.setdefault(group, []).append(LimitRow(name, label, group, getattr(row, name), *bounds))
     return groups
 
 

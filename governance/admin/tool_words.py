@@ -11,7 +11,7 @@ from governance.safety.visible import visible
 
 CATEGORIES = {
     "custom": ("Custom tools", "Registered here by a person; each runs one fixed program."),
-    "skill": ("Skills", "Signed WebAssembly modules."),
+    "skill": ("Skills and programs", "Signed WebAssembly modules, and programs of several calls."),
     "files": ("Files and processes", "What works in the agent's workspace."),
     "network": ("Network", "What reaches other hosts."),
     "memory": ("Memory and artifacts", "What is kept from call to call."),
@@ -23,7 +23,7 @@ CATEGORIES = {
 
 _BY_WORD = {
     "fs": "files", "process": "files", "http": "network", "memory": "memory", "artifact": "memory",
-    "browser": "browser", "routines": "routines", "plugin": "skill",
+    "browser": "browser", "routines": "routines", "plugin": "skill", "tool_program": "skill",
 }  # fmt: skip
 _BOUNDS = (
     ("minLength", "at least {} characters"),
