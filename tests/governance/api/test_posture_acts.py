@@ -9,17 +9,23 @@ import pytest
 import time_machine
 from django.db import transaction
 
+from governance import postures
 from governance.journal.ledger import record
-from governance.operations import installation, sweeping
+from governance.models import ToolCall
+from governance.operations import installation, postures as operations, sweeping
+from identity.models import User
+from identity.roles import WorkspaceRole
 from kernel.clock import utc_now, wire_time
+from kernel.errors import RefusedError
 from kernel.record import system_actor
 from policy import services as policy
 from policy.models import PostureEvent, PostureOverride
 from policy.types import AllowlistKind, ToolDefinition
+from tests.cast import principal
 from tests.governance.api.stepping import fresh
 from tests.governance.api.test_answers import assert_problem
 from tests.governance.api.test_posture import REASON, forget_code, put, scope, shown
-from tests.governance.api.world import HOST, Answer, Caller, World
+from tests.governance.api.world import HOST, Answer, Caller, World, add_person, owner_principal
 
 NOTE = ToolDefinition(
     name="x.note",
@@ -252,3 +258,34 @@ def test_a_recommendation_nobody_made_is_not_accepted(
     for said in ("accept", "dismiss", "defer"):
         assert_problem(answer(fresh(world.owner), identifier, said), status, code)
     assert_problem(answer(world.owner, identifier, "maybe"), 422, "invalid")
+
+
+def test_an_always_allow_that_nobody_used_is_recommended_back_and_global_ones_take_the_instance(
+    world: World,
+) -> None:
+    assert put(fresh(world.owner), "echo", scope("global"), "always_allow").status_code == 200
+    found = "rec:tighten:global::echo:ask_each_time"
+    for days, expected in ((29, False), (31, True)):
+        later = utc_now() + timedelta(days=days)
+        installation.announce_worker(host="test", boot="test", probe=HOST, now=later)
+        ids = {one.id for one in postures.recommendations(world.workspace.pk, later)}
+        assert (found in ids) is expected
+    with transaction.atomic():
+        owner = owner_principal(world, utc_now())
+        local = add_person("local-admin", world.workspace, owner, WorkspaceRole.ADMIN, now=utc_now())
+    admin = principal(User.objects.get(pk=local.id), world.workspace, now=later)
+    for said in operations.ANSWERS:
+        with pytest.raises(RefusedError, match="role_required"):
+            operations.answer(principal=admin, recommendation_id=found, answer=said, now=later)
+    wide = principal(User.objects.get(pk=world.owner.id), world.workspace, now=later)
+    operations.answer(principal=wide, recommendation_id=found, answer="accept", now=later)
+    assert PostureOverride.objects.get(tool="echo").state == "ask_each_time"
+
+
+def test_a_call_within_the_last_thirty_days_keeps_it(world: World) -> None:
+    assert put(fresh(world.owner), "echo", scope("global"), "always_allow").status_code == 200
+    later = utc_now() + timedelta(days=31)
+    world.agent.propose("echo", {"text": "x"})
+    ToolCall.objects.filter(tool_name="echo").update(created_at=later - timedelta(days=29))
+    installation.announce_worker(host="test", boot="test", probe=HOST, now=later)
+    assert not [one for one in postures.recommendations(world.workspace.pk, later) if one.tool == "echo"]
