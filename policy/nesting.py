@@ -22,7 +22,7 @@ MAX_NESTING = 64
 MAX_DEPTH = 128
 """Levels of the expression tree: brackets and operators, those of a chain such as `a || b || c` too."""
 
-MAX_COPIES = 20_000
+MAX_COPIES = 1_000
 """Tokens that one statement's `has` and `is … in` write again."""
 
 _SHALLOW = 25

@@ -36,7 +36,7 @@ MAX_FINDINGS = 200
 MAX_JSON_DEPTH = 124
 """Levels of one policy in JSON that Cedar reads back; an operator, a set or a record takes two."""
 
-MAX_SET_COPIES = 1_000_000
+MAX_SET_COPIES = 200_000
 """Tokens that all `has` and `is … in` of a set write again."""
 
 _ASKED_CHARACTERS = 4 * 1024 * 1024

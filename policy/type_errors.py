@@ -93,7 +93,7 @@ def _type_errors(text: str, schema_text: str) -> tuple[tuple[int, str], ...]:
     The same texts give the same answer, kept for the last few: a set is validated on its way to
     activation, inside it, and after.
     """
-    result = cedarpy.validate_policies(text, schema_handle(schema_text))
+    result = cedarpy.validate_policies(text, schema_handle(schema_text), release_gil=True)
     seen = dict.fromkeys((_number(error.policy_id), error.error) for error in result.errors)
     if not result.validation_passed and not seen:
         return ((-1, "The file does not validate."),)
