@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
 from kernel.errors import NotFoundError
 from kernel.ids import is_id
-from policy.candidates import read_candidate, schema_of
+from policy.candidates import MAX_FINDINGS, schema_of
 from policy.catalog import catalog_digest, short_name
-from policy.compilation import DOMAIN, SourceFile
+from policy.compilation import DOMAIN, SourceFile, compile_set
 from policy.decisions import question
 from policy.engine import refuse
 from policy.explaining import Explained, explain, placed
 from policy.models import DecisionRecord, PolicySet
+from policy.placement import EntityHandles
 from policy.replaying import RecordError, read_snapshot, unpack
 from policy.runtime import Engine, EpochMissingError, Runtime, current, load_tools
-from policy.schema import action_text
-from policy.set_selectors import ACTIVE, require_set, source_files
+from policy.schema import CedarSchema, action_text
+from policy.set_checking import invalid, set_hash
+from policy.set_files import policy_files
+from policy.set_selectors import ACTIVE, require_set, set_text, source_files
 from policy.types import NO_SET, Asked, Code, DecisionFacts, PolicySetRef
 
 log = logging.getLogger(__name__)
 _KEPT = 4
 _lock = Lock()
-_held: OrderedDict[tuple[str, int, str], Engine] = OrderedDict()
+_held: OrderedDict[tuple[str, str, str], Engine] = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,13 @@ def ground_named(set_id: str) -> Ground:
         return NOTHING
     if set_id == ACTIVE:
         engine = runtime.engine
-        return NOTHING if engine is None else _ground(require_set(engine.compiled.ref.id), engine)
+        return NOTHING if engine is None else _in_force(engine)
     if not is_id("pol", set_id):
         raise NotFoundError("not_found", "There is no such policy set.")
     chosen = require_set(set_id, domain=DOMAIN)
     if chosen.domain != DOMAIN:
         raise NotFoundError("not_found", "There is no such policy set.")
-    return _ground(chosen, _engine(chosen, runtime))
+    return _as_it_is(chosen, runtime)
 
 
 NOTHING = Ground(NO_SET, "", (), None)
@@ -145,20 +149,30 @@ def _runtime() -> Runtime | None:
         return None
 
 
-def _ground(chosen: PolicySet, engine: Engine) -> Ground:
+def _in_force(engine: Engine) -> Ground:
+    chosen = require_set(engine.compiled.ref.id)
     return Ground(engine.compiled.ref, chosen.state, source_files(chosen), engine)
 
 
-def _engine(chosen: PolicySet, runtime: Runtime) -> Engine:
-    """Return the engine of a set against the present catalog; the last few are kept."""
-    key = (chosen.pk, chosen.edit_version, runtime.stamp)
+def _as_it_is(chosen: PolicySet, runtime: Runtime) -> Ground:
+    """Return a set with its engine against the present catalog; the last few texts are kept compiled."""
+    text, schema = set_text(chosen), schema_of(runtime.tools)
+    ref = PolicySetRef(chosen.pk, chosen.version, set_hash(text, schema.static_digest))
+    key = (chosen.pk, ref.hash, catalog_digest(runtime.tools.values()))
     with _lock:
-        if key in _held:
+        known = _held.get(key)
+        if known is not None:
             _held.move_to_end(key)
-            return _held[key]
-    engine = read_candidate(chosen, runtime.tools).engine
+    engine = known or _compiled(text.files, schema, ref, key[2])
     with _lock:
         _held[key] = engine
         while len(_held) > _KEPT:
             _held.popitem(last=False)
-    return engine
+    return Ground(ref, chosen.state, text.files, engine)
+
+
+def _compiled(files: Sequence[SourceFile], schema: CedarSchema, ref: PolicySetRef, catalog: str) -> Engine:
+    compiled = compile_set(policy_files(files), schema, ref=ref, catalog_digest=catalog)
+    if isinstance(compiled, tuple):
+        raise invalid(compiled[:MAX_FINDINGS])
+    return Engine(compiled, EntityHandles(compiled.schema_handle))

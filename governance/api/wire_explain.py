@@ -1,4 +1,4 @@
-"""An explanation as JSON. No value of an argument is in it: rules and clauses are text of the set."""
+"""An explanation as JSON: what policy says of it is text of the set, never a value of an argument."""
 
 from __future__ import annotations
 
