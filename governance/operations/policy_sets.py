@@ -202,7 +202,7 @@ def validate(
 @needs(Permission.POLICY_READ)
 def check(*, principal: Principal, files: Sequence[SourceFile], now: datetime) -> Checked:
     """Check texts that are stored nowhere against the catalog as it is; writes nothing."""
-    authority.require_permission(principal, Permission.POLICY_READ, principal.workspace_id, now)
+    authority.require_verb(principal, Permission.POLICY_READ, principal.workspace_id, now)
     sets.require_sound_files(files)
     return check_text(SetText(files=tuple(files)), load_tools())
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
 
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
-from identity.models import Workspace
-from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
 from policy.models import PolicySet, SimulationRun
 from policy.set_selectors import require_set
+from tests.governance.api.policy_drafts import (
+    People,
+    call,
+    code_of,
+    draft,
+    make_people,
+    put,
+    tag_of,
+    validate,
+)
 from tests.governance.api.stepping import fresh
-from tests.governance.api.world import Answer, Caller, World, add_person, owner_principal
+from tests.governance.api.world import Answer, Caller, World
 from tests.policy.lifecycles import NO_FTP, REASON
 
 pytestmark = pytest.mark.django_db
@@ -34,59 +37,9 @@ permit (principal, action == Palyra::Action::"nothing.known", resource);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class People:
-    """Two administrators of the instance besides its owner, and one of the workspace `default` alone."""
-
-    world: World
-    author: Caller
-    second: Caller
-    local: Caller
-
-
 @pytest.fixture
 def people(world: World) -> People:
-    now = utc_now()
-    with transaction.atomic():
-        owner = owner_principal(world, now)
-        instance = Workspace.objects.get(slug="instance")
-        author = add_person("author", instance, owner, WorkspaceRole.ADMIN, now=now)
-        second = add_person("second", instance, owner, WorkspaceRole.ADMIN, now=now)
-        local = add_person("local-admin", world.workspace, owner, WorkspaceRole.ADMIN, now=now)
-    return People(world, fresh(author), fresh(second), fresh(local))
-
-
-def call(caller: Caller, method: str, path: str, body: object = None, tag: str = "", **more: str) -> Answer:
-    headers = {"If_Match": tag} if tag else {}
-    data = None if body is None else json.dumps(body).encode()
-    return caller.send(method, path, data, **headers, **more)
-
-
-def draft(caller: Caller, **body: object) -> dict[str, Any]:
-    answer = caller.post("policy-sets", {"name": "No FTP"} | body)
-    assert answer.status_code == 201, answer.content
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def tag_of(made: dict[str, Any]) -> str:
-    return f'"{made["id"]}:{made["edit_version"]}"'
-
-
-def put(
-    caller: Caller, made: dict[str, Any], text: str = NO_FTP, name: str = "custom.cedar"
-) -> dict[str, Any]:
-    answer = call(caller, "PUT", f"policy-sets/{made['id']}/files/{name}", {"text": text}, tag_of(made))
-    assert answer.status_code == 200, answer.content
-    edited: dict[str, Any] = answer.json()
-    return edited
-
-
-def validate(caller: Caller, made: dict[str, Any]) -> dict[str, Any]:
-    answer = caller.post(f"policy-sets/{made['id']}/validate")
-    assert answer.status_code == 200, answer.content
-    validated: dict[str, Any] = answer.json()
-    return validated
+    return make_people(world)
 
 
 def simulate(made: dict[str, Any], loosened: int = 0) -> None:
@@ -124,10 +77,6 @@ def activate(caller: Caller, made: dict[str, Any], *, loosened: int = 0, **more:
 def decide(caller: Caller, approval: str, verdict: str = "allow", *, steps: int = 0) -> Answer:
     body = {"decision": verdict, "comment": "looked at the diff", "otp": caller.code(steps=steps)}
     return caller.post(f"approvals/{approval}/decision", body)
-
-
-def code_of(answer: Answer) -> str:
-    return str(answer.json()["code"])
 
 
 def events(name: str) -> list[dict[str, Any]]:
@@ -439,63 +388,3 @@ def test_a_lock_out_is_refused_over_http_too(people: People) -> None:
     made = ready(people.author, text)
     assert code_of(activate(people.second, made)) == "policy_lockout"
     assert code_of(activate(people.author, made)) == "policy_lockout"
-
-
-def test_two_sets_are_compared_by_rule_and_as_text(people: People) -> None:
-    made = put(people.author, draft(people.author))
-    found = people.world.auditor.get(f"policy-sets/{made['id']}/diff").json()
-    assert ([rule["id"] for rule in found["added"]], found["removed"], found["changed"]) == (
-        ["no_ftp"],
-        [],
-        [],
-    )
-    assert found["files"][0]["name"] == "custom.cedar"
-    back = people.world.auditor.get(f"policy-sets/active/diff?against={made['id']}").json()
-    assert [rule["id"] for rule in back["removed"]] == ["no_ftp"]
-    for query in ("against=pol_1", "against=", "other=1"):
-        assert people.world.auditor.get(f"policy-sets/active/diff?{query}").status_code in (400, 404)
-
-
-@pytest.mark.parametrize("kind", ["zip", "cedar"])
-def test_a_set_carried_out_comes_back_the_same_to_the_byte(people: People, kind: str) -> None:
-    made = validate(people.author, put(people.author, draft(people.author), NO_FTP.replace("\n", "\r\n")))
-    out = people.world.auditor.get(f"policy-sets/{made['id']}/export?format={kind}")
-    assert out.headers["Content-Disposition"].endswith(f'.{kind}"')
-    type_ = {"zip": "application/zip", "cedar": "text/plain; charset=utf-8"}[kind]
-    answer = people.second.send("POST", "policy-sets/import?name=Back", out.content, kind=type_)
-    assert answer.status_code == 201, answer.content
-    assert answer.json()["authors"] == [people.second.id]
-    assert validate(people.second, answer.json())["hash"] == made["hash"]
-
-
-def test_an_archive_that_is_not_plain_is_refused(people: People) -> None:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
-        archive.writestr("../rules.cedar", NO_FTP)
-    send: Callable[..., Answer] = people.author.send
-    path = "policy-sets/import?name=x"
-    assert code_of(send("POST", path, held.getvalue(), kind="application/zip")) == "policy_invalid"
-    assert code_of(send("POST", path, b"\xff\xfe", kind="text/plain")) == "policy_invalid"
-    assert send("POST", path, b"{}", kind="application/json").status_code == 415
-    assert send("POST", path, b"x", kind="text/plain; charset=latin-1").status_code == 415
-    assert send("POST", "policy-sets/import", b"x", kind="text/plain").status_code == 400
-    large = b"/" * (8 * 1024 * 1024 + 1)
-    assert send("POST", path, large, kind="text/plain").status_code == 413
-    assert not PolicySet.objects.filter(title="x").exists()
-
-
-def test_a_large_set_passes_where_other_bodies_may_not(people: People) -> None:
-    text = b"// " + b"x" * (2 * 1024 * 1024) + b"\n" + NO_FTP.encode()
-    answer = people.author.send("POST", "policy-sets/import?name=Large", text, kind="text/plain")
-    assert answer.status_code == 201
-    again = people.author.send(
-        "POST", "policy-sets/import?name=Large", text, kind="text/plain", Idempotency_Key="k1"
-    )
-    repeat = people.author.send(
-        "POST", "policy-sets/import?name=Large", text, kind="text/plain", Idempotency_Key="k1"
-    )
-    assert again.json()["id"] == repeat.json()["id"]
-    other = people.author.send(
-        "POST", "policy-sets/import?name=Large", text + b"\n", kind="text/plain", Idempotency_Key="k1"
-    )
-    assert code_of(other) == "idempotency_key_reused"
