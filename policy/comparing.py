@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policy.engine import case_of, most_favourable, refuse
 from policy.models import DecisionRecord, EntitySnapshot
+from policy.repeats import Path, likeness, paths_read
 from policy.replaying import Direction, RecordError, Snapshot, compare, read_snapshot, replay, unpack
-from policy.requests import RequestError
+from policy.requests import RequestError, prepare
 from policy.runtime import Engine
-from policy.types import Asked, Code, PolicyDecision
+from policy.types import ApprovalFacts, Asked, Code, PolicyDecision, PolicyRequest
 
 BATCH = 500
 SNAPSHOTS = 2_048
-_Question = tuple[str, object, str | None, str | None]
+ANSWERS = 20_000
+_Question = tuple[str, PolicyRequest, str | None]
+_Answers = tuple[PolicyDecision, PolicyDecision, Direction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ class Replayed:
     old: PolicyDecision | None
     new: PolicyDecision | None
     direction: Direction = Direction.UNCHANGED
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of two sets that can hold for one question: are they the same, and what do they read?"""
+
+    alike: bool
+    paths: tuple[Path, ...]
 
 
 @dataclass(slots=True)
@@ -61,13 +72,17 @@ class Snapshots:
         self._known: dict[str, Snapshot | None] = {}
 
     def load(self, records: Iterable[DecisionRecord]) -> None:
-        """Read what these records need in one query."""
-        missing = {record.entities_id for record in records} - self._known.keys()
-        if len(self._known) + len(missing) > SNAPSHOTS:
+        """Read what these records need and is not known yet, in one query."""
+        needed = {record.entities_id for record in records}
+        if len(self._known | dict.fromkeys(needed)) > SNAPSHOTS:
             self._known.clear()
-            missing = {record.entities_id for record in records}
-        for row in EntitySnapshot.objects.filter(pk__in=missing):
-            self._known[row.pk] = _parsed(row.entities)
+        missing = needed - self._known.keys()
+        if missing:
+            self.keep(dict(EntitySnapshot.objects.filter(pk__in=missing).values_list("pk", "entities")))
+
+    def keep(self, texts: Mapping[str, str]) -> None:
+        """Parse these texts by digest; one that cannot be read stays unreadable."""
+        self._known.update((digest, _parsed(text)) for digest, text in texts.items())
 
     def asked(self, record: DecisionRecord) -> Asked | None:
         """Return what a record asked, or None when it cannot be read."""
@@ -81,44 +96,55 @@ class Snapshots:
 class Comparison:
     """Two sets, asked the same questions. `old` is None while no set is in force: then everything denies.
 
-    Where both sets have the very same rules for a question, its answer is the same and is computed once.
+    Where both sets have the very same rules for a question, one answer is both. Where the rules cannot
+    tell two questions apart, one answer serves both (`policy.repeats`). Neither changes what comes out.
     """
 
     def __init__(self, old: Engine | None, new: Engine) -> None:
         self._old, self._new = old, new
-        self._snapshots = Snapshots()
-        self._alike: dict[_Question, bool] = {}
+        self.snapshots = Snapshots()
+        self._rules: dict[_Question, Rules] = {}
+        self._answers: dict[tuple[_Question, ApprovalFacts | None, str], _Answers] = {}
         self._comparable = old is not None and _same_ground(old, new)
 
     def replay(self, records: Sequence[DecisionRecord]) -> Iterator[Replayed]:
         """Ask every record of a batch again."""
-        self._snapshots.load(records)
-        if len(self._alike) > SNAPSHOTS:
-            self._alike.clear()
+        self.snapshots.load(records)
+        for kept in (self._rules, self._answers):
+            if len(kept) > ANSWERS:
+                kept.clear()
         for record in records:
-            asked = self._snapshots.asked(record)
-            yield Replayed(record, None, None) if asked is None else self._ask(record, asked)
+            asked = self.snapshots.asked(record)
+            if asked is None:
+                yield Replayed(record, None, None)
+            else:
+                yield Replayed(record, *self._answer(record.entities_id, asked))
 
-    def _ask(self, record: DecisionRecord, asked: Asked) -> Replayed:
-        old = answer_of(self._old, asked)
-        if self._is_alike(record, asked):
-            return Replayed(record, old, old)
-        new = answer_of(self._new, asked)
-        return Replayed(record, old, new, compare(old, new))
-
-    def _is_alike(self, record: DecisionRecord, asked: Asked) -> bool:
-        """Tell whether the rules that can hold for the question are the same in both sets.
-
-        Which rules those are depends on the entities and the action alone, so it is asked once for each.
-        """
-        if not self._comparable or self._old is None:
-            return False
-        context = asked.context
-        question = (record.entities_id, asked.request, context.channel, context.session_id)
-        known = self._alike.get(question)
+    def _answer(self, digest: str, asked: Asked) -> _Answers:
+        """Return both answers, from what is known where that is sure to be the same."""
+        if self._old is None or not self._comparable:
+            return self._asked(asked, alike=False)
+        try:
+            prepared = prepare(asked.request, asked.context, asked.config, asked.world, self._old.compiled)
+            question = (digest, asked.request, asked.context.channel)
+            rules = self._rules.get(question)
+            if rules is None:
+                rules = self._rules[question] = rules_for(self._old, self._new, asked)
+            like = likeness(prepared.context, rules.paths)
+        except (RequestError, ValueError, TypeError):  # what cannot be prepared is asked as it stands
+            return self._asked(asked, alike=False)
+        key = (question, asked.context.approval, like)
+        known = self._answers.get(key)
         if known is None:
-            known = self._alike[question] = _have_same_rules(self._old, self._new, asked)
+            known = self._answers[key] = self._asked(asked, alike=rules.alike)
         return known
+
+    def _asked(self, asked: Asked, *, alike: bool) -> _Answers:
+        old = answer_of(self._old, asked)
+        if alike:
+            return old, old, Direction.UNCHANGED
+        new = answer_of(self._new, asked)
+        return old, new, compare(old, new)
 
 
 def answer_of(engine: Engine | None, asked: Asked) -> PolicyDecision:
@@ -146,13 +172,14 @@ def _same_ground(old: Engine, new: Engine) -> bool:
     )
 
 
-def _have_same_rules(old: Engine, new: Engine, asked: Asked) -> bool:
-    try:
-        one = case_of(asked, old.compiled, old.handles).candidates
-        other = case_of(asked, new.compiled, new.handles).candidates
-    except (RequestError, ValueError):
-        return False
-    if one != other:
-        return False
-    was, becomes = old.compiled.rules, new.compiled.rules
-    return all(was[name].body == becomes[name].body for name in one)
+def rules_for(old: Engine, new: Engine, asked: Asked) -> Rules:
+    """Return what the rules of both sets have in common that can hold for a question.
+
+    Which rules those are depends on the entities and the action alone. Raises RequestError or ValueError
+    for what cannot be put to them.
+    """
+    one = case_of(asked, old.compiled, old.handles).candidates
+    other = case_of(asked, new.compiled, new.handles).candidates
+    was = [old.compiled.rules[name].body for name in one]
+    becomes = [new.compiled.rules[name].body for name in other]
+    return Rules(alike=one == other and was == becomes, paths=paths_read((*was, *becomes)))

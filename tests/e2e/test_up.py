@@ -126,7 +126,8 @@ def test_a_public_address_in_plain_http_is_refused(base: Path) -> None:
 
 def test_one_process_that_ends_takes_the_others_with_it(installation: Installation) -> None:
     installation.found()
-    for name, mark in (("web", "uvicorn"), ("worker", "celery"), ("sweeper", "sweeper")):
+    marks = (("web", "uvicorn"), ("worker", "-Q sandbox"), ("jobs", "-Q jobs"), ("sweeper", "sweeper"))
+    for name, mark in marks:
         with starting(installation, "--no-demo") as session:
             session.await_text(LAST_LINE)
             before = tree_of(session.process.pid)

@@ -255,7 +255,7 @@ def test_the_shortcut_for_equal_rules_gives_what_asking_both_sets_gives(
     assert runtime.engine is not None
     candidate = read_candidate(draft_with(*CHANGES[change]), runtime.tools)
     quick = list(Comparison(runtime.engine, candidate.engine).replay(records))
-    monkeypatch.setattr(comparing, "_have_same_rules", lambda *given: False)
+    monkeypatch.setattr(comparing, "_same_ground", lambda *given: False)
     slow = list(Comparison(runtime.engine, candidate.engine).replay(records))
     assert [one.direction for one in quick] == [one.direction for one in slow]
     for one, other in zip(quick, slow, strict=True):
@@ -269,7 +269,8 @@ def test_the_shortcut_for_equal_rules_gives_what_asking_both_sets_gives(
 
 
 def test_the_shortcut_is_taken(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [keep(echo(cast)), keep(echo(cast)), keep(fetch(cast, "a.example"))]
+    records = [keep(echo(cast)), keep(echo(cast)), keep(fetch(cast, "a.example", "1"))]
+    records += [keep(fetch(cast, "a.example", "2")), keep(fetch(cast, "evil.example"))]
     runtime = current()
     assert runtime.engine is not None
     candidate = read_candidate(draft_with(FORBID_EVIL), runtime.tools)
@@ -277,7 +278,7 @@ def test_the_shortcut_is_taken(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> N
     original = comparing.answer_of
     monkeypatch.setattr(comparing, "answer_of", lambda *given: asked.append(given) or original(*given))  # type: ignore[func-returns-value]  # append, then the answer
     list(Comparison(runtime.engine, candidate.engine).replay(records))
-    assert len(asked) == 4  # echo is asked once, http.fetch of both sets
+    assert len(asked) == 5  # echo once of one set, and each host once of both
 
 
 # --- states -------------------------------------------------------------------------------------
