@@ -22,6 +22,7 @@ from identity.roles import Permission, WorkspaceRole
 from identity.selectors import INSTANCE, workspace_by_slug
 from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.errors import AuthenticationError, NotFoundError, RefusedError
+from policy import services as policy
 from policy.models import Tool
 from sandbox.skills.models import Skill
 
@@ -38,7 +39,7 @@ def create(
     ticket: Ticket | None = None,
     render: Callable[[Workspace], object] | None = None,
 ) -> Workspace:
-    """Create a workspace and make the principal its first owner."""
+    """Create a workspace with the default limits and make the principal its first owner."""
     with transaction.atomic(durable=True):
         instance = workspace_by_slug(INSTANCE)
         authority.require_verb(principal, Permission.WORKSPACE_MANAGE, instance.pk, now)
@@ -50,6 +51,7 @@ def create(
             now=now,
             record=record,
         )
+        policy.prepare_limits(workspace_id=workspace.pk)
         idempotency.store_rendered(ticket, render, workspace, status=201, object_id=workspace.pk)
     return workspace
 
