@@ -21,7 +21,8 @@ def posture(tag: str | None = TAG, **changes: Any) -> httpx.Response:
         "id": "fs.write", "object": "posture", "tool": "fs.write", "state": "disabled", "risk": "high",
         "source_scope": "agent", "explicit": True, "lock_reason": None, "override": override,
     }  # fmt: skip
-    return answer({**body, **changes}, **({"ETag": tag} if tag else {}))
+    found = {**body, **changes}
+    return answer(found, ETag=tag) if tag else answer(found)
 
 
 def act(event: str | None = EVENT) -> httpx.Response:
