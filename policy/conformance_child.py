@@ -23,6 +23,7 @@ from policy.conformance import Case, CaseError, run_case
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 SECONDS = 10.0
+READY = b"."
 _LENGTH = struct.Struct("!I")
 
 
@@ -60,6 +61,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=int(sys.argv[1])) as connection:
+        connection.sendall(READY)
         _serve(connection)
 
 

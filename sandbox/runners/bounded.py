@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock, Semaphore
 
 LENGTH = struct.Struct("!I")
+READY = b"."
+START_SECONDS = 30.0
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -50,14 +52,17 @@ class Bench:
         self._idle: list[_Child] = []
 
     def ask(self, question: bytes, *, seconds: float) -> bytes:
-        """Return a child's answer within `seconds`, the wait for a free child included, or BoundedError."""
-        deadline = time.monotonic() + seconds
+        """Return an answer, or raise BoundedError.
+
+        A caller waits up to `seconds` for a free child, and the child has `seconds` for the answer; a
+        child that has to be started first says when it is ready, which does not count.
+        """
         if not self._turns.acquire(timeout=seconds):
             raise NoTurnError
         try:
             child = self._take()
             try:
-                answer = child.ask(question, deadline)
+                answer = child.ask(question, time.monotonic() + seconds)
             except BaseException:
                 child.end()
                 raise
@@ -107,6 +112,16 @@ class _Child:
                 raise NotStartedError from error
         self._socket = ours
         self._owner = os.getpid()
+        self._await_ready()
+
+    def _await_ready(self) -> None:
+        try:
+            ready = self._receive(len(READY), time.monotonic() + START_SECONDS) == READY
+        except (OSError, BoundedError):
+            ready = False
+        if not ready:
+            self.end()
+            raise NotStartedError
 
     def is_ours(self) -> bool:
         """Tell whether this process started the child and it still runs."""

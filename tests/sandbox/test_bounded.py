@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.runners.bounded import Bench, ChildDiedError, NoTurnError, TookTooLongError
+from sandbox.runners import bounded
+from sandbox.runners.bounded import Bench, ChildDiedError, NotStartedError, NoTurnError, TookTooLongError
 
 PROGRAM = """
 import json, os, socket, struct, sys, time
 connection = socket.socket(fileno=int(sys.argv[1]))
+connection.sendall(b".")
 def read(size):
     data = b""
     while len(data) < size:
@@ -96,6 +98,17 @@ def test_a_child_that_ended_while_it_waited_is_replaced(bench: Bench) -> None:
     while bench._idle[0].is_ours():
         time.sleep(0.01)
     assert bench.ask(b"back", seconds=10) == b"back"
+
+
+@pytest.mark.parametrize("text", ["", "import sys; sys.exit(1)", "import socket, sys, time; time.sleep(60)"])
+def test_a_program_that_is_never_ready_is_no_child(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "START_SECONDS", 0.5)
+    path = tmp_path / "other.py"
+    path.write_text(text)
+    with pytest.raises(NotStartedError):
+        Bench(path, 1).ask(b"x", seconds=5)
 
 
 def test_who_waits_for_a_turn_waits_no_longer_than_he_said(bench: Bench) -> None:
