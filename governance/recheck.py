@@ -52,6 +52,7 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
                 now=now,
                 record=record,
             )
+            _record_policy_refusal(call, found, refusal.row.reason_code, worker, now)
         closing.close_refused(call, refusal.row, worker.actor(), now)
         return None
     labelling.add_labels_of(call, target.tool, actor=worker.actor(), now=now, record=record)
@@ -73,6 +74,21 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
             record=record,
         )
     return Claim(call, claimed, target, SandboxSpec.from_json(claimed.spec))
+
+
+def _record_policy_refusal(call: ToolCall, found: Found, code: str, worker: Worker, now: datetime) -> None:
+    """Leave the hash of the set that decided and of the one that refused: another may be in force now."""
+    refused_by = found.decision.explanation.policy_set.hash if found.decision else ""
+    data = {"code": code, "decided_by": (call.policy_set or {}).get("hash") or "", "refused_by": refused_by}
+    record(
+        event="policy.revalidated",
+        actor=worker.actor(),
+        subject=call.id,
+        now=now,
+        data=data,
+        run=call.run_id,
+        call=call.id,
+    )
 
 
 def look_again(

@@ -41,6 +41,7 @@ class EventName(StrEnum):
     POLICY_SUPERSEDED = "policy.superseded"
     POLICY_ROLLED_BACK = "policy.rolled_back"
     POLICY_ACTIVATION_REFUSED = "policy.activation_refused"
+    POLICY_REVALIDATED = "policy.revalidated"
     POLICY_BASELINE_RESTORED = "policy.baseline_restored"
     POLICY_SIMULATED = "policy.simulated"
     POLICY_SHADOW_CHANGED = "policy.shadow_changed"

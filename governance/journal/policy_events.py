@@ -8,7 +8,7 @@ from governance.journal.event_register import event
 
 @event(E.POLICY_DRAFTED)
 class PolicyDrafted:
-    """`source` is the `pol_` id the text came from, `import`, `shipped` or empty; `base` was in force then."""
+    """`source` is the `pol_` id the text came from, `import`, `shipped` or empty; `base` was in force."""
 
     version: int
     domain: str
@@ -113,3 +113,12 @@ class RecommendationAnswered:
     after: str
     until: str | None
     reason: str
+
+
+@event(E.POLICY_REVALIDATED)
+class PolicyRevalidated:
+    """A call that one set let pass was refused at its claim by the rules in force then: both hashes."""
+
+    code: str
+    decided_by: str
+    refused_by: str

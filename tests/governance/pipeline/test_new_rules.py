@@ -1,0 +1,70 @@
+"""A call meets other rules at its claim than those that let it pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from governance.journal.models import JournalEvent
+from governance.journal.reading import open_data
+from governance.operations import policy_activation, policy_sets
+from identity.models import Workspace
+from kernel.clock import utc_now
+from policy.activation import ActivationWish
+from policy.models import PolicySet
+from policy.set_selectors import require_set
+from tests.cast import principal
+from tests.governance.pipeline.test_claim import assert_refused
+from tests.governance.pipeline.world import ECHO, World
+from tests.policy.lifecycles import REASON, simulated
+
+pytestmark = pytest.mark.django_db
+NO_ECHO = """@id("no_echo")
+forbid (principal, action == Palyra::Action::"tool.execute:echo", resource);
+"""
+
+
+def put_in_force(world: World, text: str) -> PolicySet:
+    """Draft, validate and activate one more rule, all by the owner, who is alone in the instance."""
+    now = utc_now()
+    owner = principal(world.owner, Workspace.objects.get(slug="instance"), now=now)
+    row = policy_sets.draft(principal=owner, name="No echo", now=now)
+    row = policy_sets.put_file(
+        principal=owner, set_id=row.pk, file_name="more.cedar", text=text, seen_version=1, now=now
+    )
+    row = policy_sets.validate(principal=owner, set_id=row.pk, now=now)
+    simulated(row, created_at=now, finished_at=now)
+    made = policy_activation.activate(
+        principal=owner,
+        set_id=row.pk,
+        wish=ActivationWish(REASON, 1, 0),
+        seen_version=row.edit_version,
+        now=now,
+    )
+    return made.policy_set
+
+
+def test_rules_that_came_into_force_meanwhile_refuse_it_and_both_hashes_are_kept(world: World) -> None:
+    before = require_set("active")
+    view = world.propose(ECHO)
+    after = put_in_force(world, NO_ECHO)
+    world.run(view)
+    assert_refused(view, "policy.changed", "policy")
+    event = JournalEvent.objects.get(type="policy.revalidated", call_id=view.call.id)
+    assert open_data(event) == {
+        "code": "policy.changed",
+        "decided_by": before.hash,
+        "refused_by": after.hash,
+    }
+
+
+def test_gone_back_the_same_call_is_allowed_again(world: World) -> None:
+    before = require_set("active")
+    put_in_force(world, NO_ECHO)
+    assert world.propose(ECHO).state == "denied"
+    now = utc_now()
+    owner = principal(world.owner, Workspace.objects.get(slug="instance"), now=now)
+    before.refresh_from_db()
+    policy_activation.rollback(
+        principal=owner, set_id=before.pk, reason=REASON, seen_version=before.edit_version, now=now
+    )
+    assert world.propose(ECHO).state == "queued"
