@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -95,20 +96,42 @@ BOTH = (("calls_in_run",), ("external_execution",))
 SETS = ((), CONDITIONS[5:6], *(CONDITIONS[at : at + 4] for at in range(0, len(CONDITIONS), 3)))
 
 
-@given(
-    st.sampled_from(SETS),
-    st.sampled_from(SETS),
-    st.lists(questions, min_size=2, max_size=12),
+VARIED: tuple[dict[str, Any], ...] = (
+    {},
+    {"now": NOW + timedelta(minutes=3)},
+    {"calls_in_run": 4},
+    {"calls_in_run": 9},
+    {"labels": frozenset({"untrusted_content"})},
+    {"labels": frozenset({"private_data"})},
+    {"session_id": "ses_1"},
+    {"session_id": "ses_2"},
+    {"channel": "here"},
+    {"approval": APPROVAL},
+    {"source_ip": "192.0.2.1"},
+    {"source_ip": "no address"},
+    {"external_execution": True},
+    {"posture": "always_allow"},
+    {"auth_method": "token", "posture": "token"},
+    {"tool_input": {"url": "https://evil.example/x"}},
+    {"tool_input": {"url": "http://evil.example:1/y"}},
+    {"tool_input": {"url": "https://a.example/x", "body": "axb"}},
+    {"tool_input": {"url": "https://a.example/x", "body": "x"}},
+    {"tool_input": {"url": "https://a.example/x", "body": ""}},
+    {"tool_input": {"url": "https://a.example/x", "max_redirects": 1}},
+    {"tool_input": {"url": "https://a.example/x", "max_redirects": 4}},
+    {"tool_input": {"url": "https://a.example/x", "headers": {"A": "b"}}},
+    {"tool_input": {"url": "https://a.example/x", "headers": {"a": "c"}}},
+    {"tool_input": {}},
+    {"tool_input": {"url": 5}},
 )
-@settings(max_examples=80, deadline=None)
-def test_what_comes_out_is_what_asking_every_question_of_both_sets_gives(
-    old: tuple[str, ...], new: tuple[str, ...], given_questions: list[Asked]
-) -> None:
-    one, other = engine(*old), engine(*new)
+"""Questions that differ from the first in one thing each, so that any two are easily taken for one."""
+
+
+def assert_same(one: Engine, other: Engine, asked_in_turn: Sequence[Asked]) -> None:
+    """What one comparison answers to these questions is what each set answers to each of them alone."""
     comparison = Comparison(one, other)
-    for question in given_questions:
-        digest = pack(question).digest
-        was, becomes, direction = comparison._answer(digest, question)
+    for question in asked_in_turn:
+        was, becomes, direction = comparison._answer(pack(question).digest, question)
         for known, fresh in ((was, answer_of(one, question)), (becomes, answer_of(other, question))):
             assert (known.effect, known.reason_code, known.obligations) == (
                 fresh.effect,
@@ -117,6 +140,20 @@ def test_what_comes_out_is_what_asking_every_question_of_both_sets_gives(
             )
             assert determining_ids(known) == determining_ids(fresh)
         assert direction is compare(answer_of(one, question), answer_of(other, question))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_questions_that_differ_in_one_thing_are_told_apart_by_the_rule_that_reads_it(condition: str) -> None:
+    assert_same(engine(condition), engine(), [asked(**varied) for varied in VARIED])
+    assert_same(engine(), engine(condition), [asked(**varied) for varied in reversed(VARIED)])
+
+
+@given(st.sampled_from(SETS), st.sampled_from(SETS), st.lists(questions, min_size=2, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_what_comes_out_is_what_asking_every_question_of_both_sets_gives(
+    old: tuple[str, ...], new: tuple[str, ...], asked_in_turn: list[Asked]
+) -> None:
+    assert_same(engine(*old), engine(*new), asked_in_turn)
 
 
 @pytest.mark.parametrize(
