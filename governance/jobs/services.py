@@ -59,7 +59,7 @@ def claim_job(*, job_id: str, worker_id: str, actor: Actor, now: datetime, recor
         actor=actor,
         subject=job.id,
         now=now,
-        data={"kind": job.kind, "on": job.subject, "worker": worker_id},
+        data={"kind": job.kind, "on": job.subject, "by": job.started_by, "worker": worker_id},
     )
     return job
 

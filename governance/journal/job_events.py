@@ -37,8 +37,11 @@ class PolicyEngineError:
 
 @event(E.JOB_STARTED)
 class JobStarted:
+    """`by` is who asked for it; the actor is the worker that took it."""
+
     kind: str
     on: str
+    by: str
     worker: str
 
 

@@ -89,6 +89,8 @@ def test_a_worker_takes_what_waits_oldest_first_and_leaves_a_result(world: World
         assert events(job) == ["job.started", "job.finished"]
     assert counting.written == [1, 2, 3, 1, 2, 3]
     assert runner.work(WORKER, utc_now) == 0
+    started = open_data(JournalEvent.objects.get(subject=first.id, type="job.started"))
+    assert (started["by"], started["worker"]) == (SHELL.id, WORKER)
 
 
 def test_a_job_is_taken_once(world: World, counting: Counting) -> None:
