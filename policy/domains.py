@@ -19,13 +19,13 @@ from policy.compilation import Rule, SourceFile, read_rules, static_bodies
 from policy.judging import Bodies, Verdict, compile_bodies, judge, slice_for
 from policy.schema_cost import is_json, schema_cost
 from policy.schema_reading import SchemaShape, read_schema
+from policy.set_files import policy_files
 from policy.slicing import Closure, ScopeIndex, Slices, Uid, closures_of, uid_of
 from policy.types import NO_SET, Finding, PolicySetRef
 
 MAX_ENTITIES = 5_000
 MAX_ENTITY_KEYS = 200_000
 MAX_SCHEMA_BYTES = 256 * 1024
-TESTS = ".test.json"
 
 Entity = Mapping[str, Any]
 
@@ -200,7 +200,7 @@ def _compile(
 
 def _rules(files: Sequence[SourceFile]) -> tuple[tuple[Rule, ...], tuple[Finding, ...]]:
     """Read the rules; one without an `@id` gets its position among all of the set as its name."""
-    rules, findings = read_rules(_texts(files))
+    rules, findings = read_rules(policy_files(files))
     named = tuple(
         rule if rule.id else replace(rule, id=f"policy{position}") for position, rule in enumerate(rules)
     )
@@ -215,11 +215,7 @@ def _rules(files: Sequence[SourceFile]) -> tuple[tuple[Rule, ...], tuple[Finding
 
 
 def _warnings(files: Sequence[SourceFile]) -> tuple[Finding, ...]:
-    return tuple(one for one in read_rules(_texts(files))[1] if one.severity != "error")
-
-
-def _texts(files: Sequence[SourceFile]) -> list[SourceFile]:
-    return [file for file in files if not file.name.endswith(TESTS)]
+    return tuple(one for one in read_rules(policy_files(files))[1] if one.severity != "error")
 
 
 def _require_affordable(schema_text: str, policies: int) -> None:
@@ -232,7 +228,7 @@ def _require_affordable(schema_text: str, policies: int) -> None:
 
 
 def _type_errors(files: Sequence[SourceFile], schema: cedarpy.Schema) -> Iterator[Finding]:
-    for file in _texts(files):
+    for file in policy_files(files):
         result = cedarpy.validate_policies(file.text, schema)
         named = result.id_annotations_by_policy_id
         for error in result.errors:
