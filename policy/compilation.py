@@ -76,7 +76,7 @@ def compile_set(
     """
     try:
         reading = read_set(policy_files(files), positional=positional)
-        errors = tuple(errors_in(reading, schema.text, annotated=not positional))
+        errors = tuple(errors_in(reading, schema, annotated=not positional))
         return errors or build_set(reading.rules, schema, ref=ref, catalog_digest=catalog_digest)
     except (ValueError, TypeError, RecursionError) as error:
         return (Finding("error", "syntax_error", "", "", str(error)),)

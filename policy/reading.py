@@ -234,6 +234,22 @@ def json_depth(value: object) -> int:
     return depth - 1
 
 
+def entities_in(value: object, *, suffix: str = "") -> set[tuple[str, str]]:
+    """Return type and id of every entity that a policy in JSON form names, of types ending in `suffix`."""
+    found: set[tuple[str, str]] = set()
+    waiting: list[object] = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting.extend(one)
+        elif isinstance(one, Mapping):
+            waiting.extend(one.values())
+            match one:
+                case {"type": str(kind), "id": str(identifier)} if kind.endswith(suffix):
+                    found.add((kind, identifier))
+    return found
+
+
 class _Asking:
     """Cedar's message about a text, until so much was asked that positions are no longer worth it."""
 

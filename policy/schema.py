@@ -22,6 +22,7 @@ SKILL_EXECUTE = "skill.execute"
 GOVERNANCE = "governance"
 PRINCIPAL_TYPES = ("User", "Agent", "Device", "Service")
 _FILE = Path(__file__).parent / "schema" / "palyra.cedarschema"
+_ACTION = "  action "
 _CONTEXT = re.compile(r"type Context = \{(?P<members>[^{}]*)\};")
 
 _MESSAGE_VERBS = (
@@ -82,6 +83,12 @@ class CedarSchema:
     static_digest: str
     actions: Mapping[str, Action]
     inputs: Mapping[str, Mapping[str, object]]
+
+    def with_actions(self, names: frozenset[str]) -> str:
+        """Return the text without the actions of other names; groups and types stay."""
+        dropped = tuple(f"{_ACTION}{quote(name)} " for name in self.actions.keys() - names)
+        lines = self.text.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(dropped))
 
 
 def build_schema(inputs: Mapping[str, Mapping[str, object]]) -> CedarSchema:
@@ -153,7 +160,7 @@ def _apply(action: Action, context: str) -> str:
     groups = ", ".join(quote(group) for group in action.groups)
     parents = f" in [{groups}]" if groups else ""
     return (
-        f"  action {quote(action.name)}{parents} appliesTo {{ principal: [{', '.join(PRINCIPAL_TYPES)}],"
+        f"{_ACTION}{quote(action.name)}{parents} appliesTo {{ principal: [{', '.join(PRINCIPAL_TYPES)}],"
         f" resource: [{', '.join(action.resource_types)}], context: {context} }};\n"
     )
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
+from typing import Any
 
 import cedarpy
 
 from policy.positions import name_offset
-from policy.reading import FileReading
+from policy.reading import FileReading, entities_in
+from policy.schema import NAMESPACE, CedarSchema
+from policy.slicing import uid_of
 from policy.source import Kind, Token, tokens
 from policy.types import Finding
 
+_ACTION = f"{NAMESPACE}::Action"
 _ACTIONS_LISTED = 12
 _PREFIX = re.compile(r"for policy `policy\d+`, ")
 _FOR_ACTION = re.compile(r' in context for (?:\w+::)*Action::"(?P<action>(?:[^"\\]|\\.)*)"')
@@ -46,11 +52,12 @@ class _Complaint:
     actions: list[str] = field(default_factory=list)
 
 
-def type_findings(files: Iterable[FileReading], schema_text: str) -> Iterator[Finding]:
+def type_findings(files: Iterable[FileReading], schema: CedarSchema) -> Iterator[Finding]:
     """Yield what does not type-check. Raises ValueError for a schema that does not parse."""
+    parts = _Parts(schema)
     for file in files:
         if file.placed:
-            yield from _file_findings(file, schema_text)
+            yield from _file_findings(file, parts)
 
 
 def did_you_mean(name: str, known: Iterable[str], shown: str = "`{}`") -> str:
@@ -59,11 +66,11 @@ def did_you_mean(name: str, known: Iterable[str], shown: str = "`{}`") -> str:
     return f"; did you mean {shown.format(close[0])}?" if close else ""
 
 
-def _file_findings(file: FileReading, schema_text: str) -> Iterator[Finding]:
-    errors = _type_errors(file.checkable, schema_text)
+def _file_findings(file: FileReading, parts: _Parts) -> Iterator[Finding]:
+    errors = _type_errors(file, parts)
     by_rule: dict[int, dict[str, _Complaint]] = {}
     for number, message in errors:
-        wording = _complaint(message, schema_text)
+        wording = _complaint(message, parts.schema.text)
         kept = by_rule.setdefault(number, {}).setdefault(wording.message, wording)
         if kept is not wording:
             kept.actions.extend(wording.actions)
@@ -86,18 +93,94 @@ def _rule_findings(file: FileReading, number: int, found: Sequence[_Complaint]) 
         yield file.finding(one.code, one.message + _listed(one.actions), start, policy_id=placed.rule.id)
 
 
-@lru_cache(maxsize=8)
-def _type_errors(text: str, schema_text: str) -> tuple[tuple[int, str], ...]:
+_Errors = tuple[tuple[int, str], ...]
+_KEPT = 16
+_recent: OrderedDict[tuple[str, str], _Errors] = OrderedDict()
+_lock = Lock()
+
+
+def forget() -> None:
+    """Drop the answers kept from earlier checks."""
+    _recent.clear()
+
+
+def _type_errors(file: FileReading, parts: _Parts) -> _Errors:
     """Return (number of the policy, message) of everything that does not type-check.
 
     The same texts give the same answer, kept for the last few: a set is validated on its way to
     activation, inside it, and after.
     """
-    result = cedarpy.validate_policies(text, schema_handle(schema_text), release_gil=True)
-    seen = dict.fromkeys((_number(error.policy_id), error.error) for error in result.errors)
+    key = (file.checkable, parts.schema.text)
+    with _lock:
+        known = _recent.get(key)
+    if known is None:
+        known = tuple(sorted(_check(file, parts)))
+        with _lock:
+            _recent[key] = known
+            while len(_recent) > _KEPT:
+                _recent.popitem(last=False)
+    return known
+
+
+def _check(file: FileReading, parts: _Parts) -> set[tuple[int, str]]:
+    """Check the policies with the actions that each is about, so that none is tried with all others.
+
+    A policy whose scope names its actions has nothing to say about the rest of the schema.
+    """
+    groups: defaultdict[frozenset[str] | None, list[int]] = defaultdict(list)
+    for number, placed in enumerate(file.placed):
+        groups[parts.actions_of(placed.rule.body)].append(number)
+    found: set[tuple[int, str]] = set()
+    for names, numbers in groups.items():
+        spans = [file.placed[number].statement for number in numbers]
+        text = "\n".join(file.file.text[span.start : span.end] for span in spans)
+        for place, message in _cedar_errors(text, parts.with_actions(names)):
+            found.add((numbers[place] if 0 <= place < len(numbers) else -1, message))
+    return found
+
+
+def _cedar_errors(text: str, handle: cedarpy.Schema) -> set[tuple[int, str]]:
+    result = cedarpy.validate_policies(text, handle, release_gil=True)
+    seen = {(_number(error.policy_id), error.error) for error in result.errors}
     if not result.validation_passed and not seen:
-        return ((-1, "The file does not validate."),)
-    return tuple(sorted(seen))
+        return {(-1, "The file does not validate.")}
+    return seen
+
+
+class _Parts:
+    """One schema less the actions that a policy is not about; each part is parsed once."""
+
+    def __init__(self, schema: CedarSchema) -> None:
+        self.schema = schema
+        self._groups = {group for action in schema.actions.values() for group in action.groups}
+        self._members: dict[frozenset[str], frozenset[str] | None] = {}
+        self._handles: dict[frozenset[str], cedarpy.Schema] = {}
+
+    def actions_of(self, body: Mapping[str, Any]) -> frozenset[str] | None:
+        """Return the actions a policy is about, or None when that is any, or one that is not declared."""
+        scope = body["action"]
+        named = [scope["entity"]] if "entity" in scope else scope.get("entities", [])
+        found = entities_in([named, body["conditions"]], suffix="Action")
+        if not named or any(kind != _ACTION for kind, _ in {*map(uid_of, named), *found}):
+            return None
+        wanted = frozenset(identifier for _, identifier in found)
+        if wanted not in self._members:
+            self._members[wanted] = self._expand(wanted)
+        return self._members[wanted]
+
+    def _expand(self, wanted: frozenset[str]) -> frozenset[str] | None:
+        """Return named actions with the members of named groups; None when a name is unknown."""
+        actions = self.schema.actions
+        members = frozenset(name for name, action in actions.items() if wanted & {name, *action.groups})
+        return members if members and wanted <= members | self._groups else None
+
+    def with_actions(self, names: frozenset[str] | None) -> cedarpy.Schema:
+        """Return the schema with these actions and all groups; None stands for the whole schema."""
+        if names is None:
+            return schema_handle(self.schema.text)
+        if names not in self._handles:
+            self._handles[names] = cedarpy.Schema.from_str(self.schema.with_actions(names))
+        return self._handles[names]
 
 
 @lru_cache(maxsize=8)

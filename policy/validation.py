@@ -22,20 +22,20 @@ def validate_files(
     nothing, and no warning is given. Tests that the set carries are not read here.
     """
     reading = read_set(policy_files(files), positional=known is None)
-    errors = errors_in(reading, schema.text, annotated=known is not None)
+    errors = errors_in(reading, schema, annotated=known is not None)
     warnings: list[Finding] = []
     if known is not None and reading.files:
         warnings = [*_annotation_warnings(reading), *warnings_about(reading, schema, known)]
     return tuple([*_ordered(reading, errors), *_ordered(reading, warnings)][:MAX_FINDINGS])
 
 
-def errors_in(reading: Reading, schema_text: str, *, annotated: bool = True) -> list[Finding]:
+def errors_in(reading: Reading, schema: CedarSchema, *, annotated: bool = True) -> list[Finding]:
     """Return what keeps a set from being compiled: its text, ids, annotations and types."""
     errors = [*reading.errors, *_duplicates(reading)]
     if annotated:
         errors.extend(one for one in _annotations(reading) if one.severity == "error")
     if reading.files:
-        errors.extend(_types(reading, schema_text))
+        errors.extend(_types(reading, schema))
     return errors
 
 
@@ -44,9 +44,9 @@ def text_findings(reading: Reading) -> tuple[Finding, ...]:
     return (*reading.errors, *_duplicates(reading), *_annotations(reading))
 
 
-def _types(reading: Reading, schema_text: str) -> list[Finding]:
+def _types(reading: Reading, schema: CedarSchema) -> list[Finding]:
     try:
-        return list(type_findings(reading.files, schema_text))
+        return list(type_findings(reading.files, schema))
     except ValueError as error:
         return [Finding("error", "syntax_error", "", "", f"The schema does not parse: {error}")]
 

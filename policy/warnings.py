@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy.positions import name_offset
-from policy.reading import FileReading, PlacedRule, Reading, Rule
+from policy.reading import FileReading, PlacedRule, Reading, Rule, entities_in
 from policy.schema import NAMESPACE, CedarSchema
 from policy.slicing import ANY, Closure, Key, ScopeIndex, uid_of
 from policy.types import Finding
@@ -78,7 +78,7 @@ def _reads_approval(value: object) -> bool:
 
 def _strangers(file: FileReading, placed: PlacedRule, known: KnownNames) -> Iterator[Finding]:
     """Yield the tools, groups and roles that a rule names and nobody is or ever will be in."""
-    for kind, identifier in sorted(_entities(placed.rule.body)):
+    for kind, identifier in sorted(entities_in(placed.rule.body)):
         what = _stranger(kind.removeprefix(f"{NAMESPACE}::"), identifier, known)
         if what:
             written = f'{kind}::"{identifier}"'
@@ -98,22 +98,6 @@ def _stranger(kind: str, identifier: str, known: KnownNames) -> str:
     if kind == "Group" and identifier.startswith(_ROLE):
         return "" if identifier.removeprefix(_ROLE) in known.roles else "role"
     return "group" if kind in _GROUPS and identifier not in known.groups | ENGINE_GROUPS else ""
-
-
-def _entities(value: object) -> set[tuple[str, str]]:
-    """Return every entity a policy in JSON form names, in scope and conditions."""
-    found: set[tuple[str, str]] = set()
-    waiting: list[object] = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting.extend(one)
-        elif isinstance(one, Mapping):
-            match one:
-                case {"type": str(kind), "id": str(identifier)}:
-                    found.add((kind, identifier))
-            waiting.extend(one.values())
-    return found
 
 
 class _Shadows:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cedarpy
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from policy import type_errors
 from policy.compilation import CompiledSet, compile_set
 from policy.installation import baseline_files
 from policy.nesting import measure
-from policy.reading import MAX_POLICIES, MAX_TEXT_BYTES, SourceFile
+from policy.reading import MAX_POLICIES, MAX_TEXT_BYTES, SourceFile, read_set
 from policy.schema import CedarSchema
 from policy.source import tokens
+from policy.type_errors import schema_handle
 from policy.types import Finding
 from policy.validation import KnownNames, validate_files
 from tests.policy.worlds import SCHEMA, TOOLS
@@ -371,3 +375,40 @@ def test_every_faulty_policy_gives_one_finding_on_its_line(kinds: list[str]) -> 
     codes = {"syntax": "syntax_error", "type": "type_error", "template": "template_unsupported"}
     wanted = [(at + 1, codes[kind]) for at, kind in enumerate(kinds) if kind in codes]
     assert [(one[1], one[3]) for one in errors(text)] == wanted
+
+
+ACTIONS = st.sampled_from(
+    [
+        "action", f"action == {GET}", f"action in {CRON}", f"action in [{GET}, {RUN}]",
+        'action in Palyra::Action::"tool.execute"', 'action == Palyra::Action::"tool.execute:http.fetch"',
+        'action == Palyra::Action::"nope"', "action in []", f'action in [{GET}, Palyra::Action::"nope"]',
+        'action == Palyra::Agent::"x"',
+    ]
+)  # fmt: skip
+PRINCIPALS = st.sampled_from(["principal", "principal is Palyra::User", 'principal == Palyra::Agent::"a"'])
+RESOURCES = st.sampled_from(["resource", "resource is Palyra::Workspace", 'resource == Palyra::Tool::"echo"'])
+CONDITIONS = st.sampled_from(
+    [
+        "true", "principal.active", "principal.nope", 'context.input.url == "x"', "context has approval",
+        f"action == {RUN}", f"action in {CRON}", 'action == Palyra::Action::"memory.get"', "1 + true == 2",
+        'action in Palyra::Action::"nope"', 'context.input has url && context.input.url == "x"',
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(PRINCIPALS, ACTIONS, RESOURCES, CONDITIONS), min_size=1, max_size=4))
+def test_checking_against_part_of_the_schema_finds_what_the_whole_finds(
+    rules: list[tuple[str, str, str, str]],
+) -> None:
+    text = "\n".join(f"permit ({', '.join(rule[:3])}) when {{ {rule[3]} }};" for rule in rules)
+    reading = read_set([SourceFile("a.cedar", text)])
+    whole = cedarpy.validate_policies(text, schema_handle(SCHEMA.text))
+    wanted = {(error.policy_id, _unnumbered(error.error)) for error in whole.errors}
+    if not reading.errors:
+        mine = type_errors._check(reading.files[0], type_errors._Parts(SCHEMA))
+        assert {(f"policy{number}", _unnumbered(message)) for number, message in mine} == wanted
+
+
+def _unnumbered(message: str) -> str:
+    return re.sub(r"for policy `policy\d+`, ", "", message)
