@@ -67,16 +67,14 @@ def compile_set(
     *,
     ref: PolicySetRef = NO_SET,
     catalog_digest: str = "",
-    positional: bool = False,
 ) -> CompiledSet | tuple[Finding, ...]:
     """Return the compiled set, or every error found; nothing is compiled while one remains.
 
-    The tests among the files are left out. With `positional`, policies without @id are `policy<n>` and
-    annotations are not checked: so are those of other domains.
+    The tests among the files are left out.
     """
     try:
-        reading = read_set(policy_files(files), positional=positional)
-        errors = tuple(errors_in(reading, schema, annotated=not positional))
+        reading = read_set(policy_files(files))
+        errors = tuple(errors_in(reading, schema))
         return errors or build_set(reading.rules, schema, ref=ref, catalog_digest=catalog_digest)
     except (ValueError, TypeError, RecursionError) as error:
         return (Finding("error", "syntax_error", "", "", str(error)),)

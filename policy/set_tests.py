@@ -119,15 +119,6 @@ def run_set_tests(
     return tuple(_run(test, compiled, tools, handles) for test in tests)
 
 
-def findings_of_tests(
-    files: Sequence[SourceFile], compiled: CompiledSet, tools: Mapping[str, ToolFacts]
-) -> tuple[Finding, ...]:
-    """Return why the tests among the files do not all pass; empty when they do."""
-    tests, findings = read_tests(files)
-    failed = (result for result in run_set_tests(tests, compiled, tools) if not result.passed)
-    return (*findings, *map(finding_of, failed))
-
-
 def finding_of(result: TestResult) -> Finding:
     """Return a test that did not pass as a finding at its place."""
     text = f"{result.name}: {result.message}"

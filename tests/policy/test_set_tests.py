@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from policy import set_tests
 from policy.reading import SourceFile
-from policy.set_tests import MAX_TESTS, findings_of_tests, read_tests, run_set_tests
+from policy.set_tests import MAX_TESTS, finding_of, read_tests, run_set_tests
 from policy.types import Finding
 from tests.policy.worlds import BASELINE, TOOLS, compiled
 
@@ -184,11 +184,13 @@ def test_error_in_json_names_its_place() -> None:
 
 def test_each_test_of_a_list_has_its_own_place() -> None:
     text = f"[\n  {json.dumps(ECHO)},\n\n    {json.dumps(ECHO | {'expect': {'effect': 'deny'}})}, 1 ]"
-    found = findings_of_tests([file(text)], BASELINE, TOOLS)
-    assert [(one.code, one.line, one.column) for one in found] == [
-        ("bad_test", 4, len(text.splitlines()[3]) - 2),
-        ("test_failed", 4, 5),
-    ]
+    tests, (unreadable,) = read_tests([file(text)])
+    passed, failed = run_set_tests(tests, BASELINE, TOOLS)
+    assert (unreadable.line, unreadable.column) == (4, len(text.splitlines()[3]) - 2)
+    assert (passed.passed, passed.line, passed.column) == (True, 2, 3)
+    finding = finding_of(failed)
+    assert (finding.code, finding.line, finding.column) == ("test_failed", 4, 5)
+    assert finding.message.startswith("an agent may echo: expected deny, decided allow")
 
 
 def test_tests_beyond_the_limit_are_refused() -> None:

@@ -335,13 +335,13 @@ def test_nothing_that_passes_the_limits_overflows_the_stack_or_unfolds_without_e
     child = subprocess.run(
         [sys.executable, "-c", CHILD],
         input="\0".join(texts),
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         timeout=60,
         cwd=ROOT,
         check=False,
     )
-    assert (child.returncode, child.stdout) == (0, "alive\n"), child.stderr[-500:]
+    assert (child.returncode, child.stdout) == (0, "alive\n")
 
 
 PIECES = st.sampled_from(
