@@ -46,6 +46,8 @@ def objects(world: World) -> Objects:
             "token_id": row_of(world.agent).pk,
             "user_id": world.approver.id,
             "agent_id": world.agent.id,
+            "session_id": world.agent.id,
+            "label": "untrusted_content",
             "workspace_id": world.workspace.pk,
             "membership_id": membership.pk,
             "invitation_id": "inv_01JD0000000000000000000000",
