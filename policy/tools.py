@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from identity.authority import ANYWHERE
 from identity.roles import Permission
@@ -126,18 +127,21 @@ def change_tool(
         raise PreconditionFailedError("precondition_failed", "The tool changed meanwhile.")
     version = tool.versions.get(version=tool.current_version)
     alone = change.enabled is True and not tool.enabled and _acts_alone(tool, version, actor, now)
-    events = _apply(tool, change)
-    for event in events:
-        record_tool(
-            event,
-            tool,
-            version.definition_digest,
-            actor=actor,
-            now=now,
-            record=record,
-            reason=change.reason,
-            single_operator=alone,
-        )
+    described, switched = _apply(tool, change)
+    tell = partial(
+        record_tool,
+        tool=tool,
+        digest=version.definition_digest,
+        actor=actor,
+        now=now,
+        record=record,
+        reason=change.reason,
+        single_operator=alone,
+    )
+    if described:
+        tell(event="tool.changed")
+    if switched:
+        tell(event="tool.enabled" if tool.enabled else "tool.disabled")
     return tool, version
 
 
@@ -224,21 +228,20 @@ def _acts_alone(tool: Tool, version: ToolVersion, actor: Actor, now: datetime) -
     raise RefusedError("four_eyes_required", "Somebody other than who registered it switches it on.")
 
 
-def _apply(tool: Tool, change: ToolChange) -> list[str]:
-    """Write what differs and return the events that tell it."""
-    events = []
-    if change.description is not None and change.description != tool.description:
-        if tool.kind != "custom":
-            raise ConflictError("immutable", "The description of a built-in comes with the release.")
+def _apply(tool: Tool, change: ToolChange) -> tuple[bool, bool]:
+    """Write what differs; return whether the tool was described anew, and whether it was switched."""
+    described = change.description is not None and change.description != tool.description
+    switched = change.enabled is not None and change.enabled != tool.enabled
+    if described and tool.kind != "custom":
+        raise ConflictError("immutable", "The description of a built-in comes with the release.")
+    if change.description is not None:
         tool.description = change.description
-        events.append("tool.changed")
-    if change.enabled is not None and change.enabled != tool.enabled:
+    if change.enabled is not None:
         tool.enabled = change.enabled
-        events.append("tool.enabled" if change.enabled else "tool.disabled")
-    if events:
+    if described or switched:
         tool.edit_version += 1
         tool.save(update_fields=("description", "enabled", "edit_version"))
-    return events
+    return described, switched
 
 
 def _columns(facts: ToolFacts) -> dict[str, object]:

@@ -40,7 +40,7 @@ def cancel(
     with transaction.atomic(durable=True):
         job = require_job(principal, job_id)
         kind = KINDS[job.kind]
-        authority.require_permission(principal, kind.permission, principal.workspace_id, now)
+        authority.require_verb(principal, kind.permission, principal.workspace_id, now)
         job = services.ask_to_cancel(job=job, actor=principal.actor(), now=now, record=record)
         if job.state == JobState.CANCELLED:
             kind.abandon(job, JobState.CANCELLED, job.error_code, now)

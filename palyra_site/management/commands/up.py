@@ -227,8 +227,8 @@ def _refuse_older_database() -> None:
     if missing:
         raise CommandError(
             "this database was made by an earlier version of Palyra and cannot be upgraded before 1.0 "
-            f"(it lacks {missing[0]}, in all {len(missing)} tables or columns). Export what you need with that "
-            "version, then start this one with another PALYRA_HOME or an empty database."
+            f"(it lacks {missing[0]}, in all {len(missing)} tables or columns). Export what you need with "
+            "that version, then start this one with another PALYRA_HOME or an empty database."
         )
 
 
