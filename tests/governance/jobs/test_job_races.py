@@ -118,6 +118,7 @@ def _used_by(calls: list[str]) -> set[str]:
 
 def test_eight_sweepers_count_a_decision_once(committed_world: World) -> None:
     now = utc_now()
+    PolicySet.objects.filter(shadow_since__isnull=False).update(shadow_since=None)
     policy_set = validated_with(FORBID_ALL, now=now)
     _put(policy_set, committed_world)
     committed_world.propose("echo", now=now + timedelta(seconds=1))
