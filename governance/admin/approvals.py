@@ -28,6 +28,8 @@ from governance.admin.layout import show
 from governance.admin.names import names_of
 from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page, text_filter
+from governance.admin.policy_reading import Changes
+from governance.admin.policy_sets import changes_between
 from governance.admin.words import RISKS
 from governance.models import Run
 from governance.selectors import views_of, visible_calls
@@ -35,6 +37,7 @@ from identity.models import Agent
 from identity.roles import Permission
 from kernel.errors import NotFoundError
 from policy.selectors import tool_named
+from policy.set_selectors import require_set
 
 TABS = (("yours", "Yours"), ("pending", "All pending"), ("decided", "Decided"))
 
@@ -125,6 +128,7 @@ def _detail(
         "wish": wish_of(request),
         "is_about_rules": request.subject_type == ABOUT_RULES,
         "ask": context,
+        "changes": _changes(request),
         "agent_name": names.get(request.requester_id, request.requester_id),
         "owner_name": names.get(request.requester_owner_id, request.requester_owner_id),
         "arguments": arguments(context.get("parameters_view"), tool.input_schema if tool else None),
@@ -141,6 +145,16 @@ def _detail(
         "sentence": sentence,
     }
     return show(visit, "console/approval.html", facts, status=status)
+
+
+def _changes(request: ApprovalRequest) -> Changes | None:
+    """Return what the rules asked for change in those the request names; neither text can change any more."""
+    if request.subject_type != ABOUT_RULES:
+        return None
+    wish = request.context["parameters_view"]
+    return changes_between(
+        require_set(wish["in_force"]) if wish["in_force"] else None, require_set(wish["set"])
+    )
 
 
 def _similar(visit: Visit, request: ApprovalRequest) -> list[tuple[ApprovalRequest, Review | None]]:

@@ -52,15 +52,15 @@ class Line:
     policy_id: str
 
 
-def lines(text: str) -> list[Line]:
-    """Return the lines of a file. Joined, the pieces of all lines give the text back."""
+def lines(text: str, *, first: int = 1) -> list[Line]:
+    """Return the lines of a text, numbered from `first`. Joined, the pieces of all give the text back."""
     rows: list[list[tuple[str, str]]] = [[]]
     for css, piece in _pieces(text):
-        first, *rest = piece.split("\n")
-        rows[-1].append((css, first))
+        head, *rest = piece.split("\n")
+        rows[-1].append((css, head))
         for part in rest:
             rows.append([(css, part)])
-    return [_line(number, pieces) for number, pieces in enumerate(rows, start=1)]
+    return [_line(number, pieces) for number, pieces in enumerate(rows, start=first)]
 
 
 def _line(number: int, pieces: list[tuple[str, str]]) -> Line:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from governance.admin.too_large import MOST_DRAINED, is_form, page_of
 from governance.api.documents import CONTENT_TYPE, document
 from governance.api.limits import API_HEADERS, body_limit
 from governance.api.request_ids import answered_id, request_id_of
@@ -29,6 +30,7 @@ def capped(application: Application) -> Application:
             return
         limit = body_limit(scope["path"])
         if _declared_length(scope, limit) > limit:
+            await _drain(scope, receive)
             await _refuse(scope, send)
             return
         body = await _read(receive, limit)
@@ -80,7 +82,20 @@ def _replay(messages: list[MutableMapping[str, Any]], receive: Receive) -> Recei
     return replayed
 
 
+async def _drain(scope: Scope, receive: Receive) -> None:
+    """Let a browser send what it began, within bounds: it shows no answer before it is done."""
+    left = MOST_DRAINED if is_form(scope["path"]) else 0
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b"")) + 1
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+
+
 async def _refuse(scope: Scope, send: Send) -> None:
+    if is_form(scope["path"]):
+        await _refuse_person(scope, send)
+        return
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     request_id = request_id_of(given.decode("latin-1"))
     answered = answered_id(scope["path"], given.decode("latin-1"), request_id)
@@ -88,5 +103,12 @@ async def _refuse(scope: Scope, send: Send) -> None:
     body = json.dumps(problem).encode()
     headers = {**API_HEADERS, "Content-Type": CONTENT_TYPE, "Connection": "close", "X-Request-Id": answered}
     sent = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 413, "headers": sent})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse_person(scope: Scope, send: Send) -> None:
+    headers, body = page_of(body_limit(scope["path"]))
+    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": 413, "headers": sent})
     await send({"type": "http.response.body", "body": body})

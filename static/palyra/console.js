@@ -30,6 +30,20 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   });
 }
 
+// A field marked data-indent takes Tab as two spaces. Escape gives the next Tab back to the page.
+for (const area of document.querySelectorAll("textarea[data-indent]")) {
+  let leaves = false;
+  area.addEventListener("keydown", (event) => {
+    const indents = event.key === "Tab" && !event.shiftKey && !event.ctrlKey && !event.altKey && !event.metaKey;
+    if (indents && !leaves) {
+      event.preventDefault();
+      area.setRangeText("  ", area.selectionStart, area.selectionEnd, "end");
+    }
+    leaves = event.key === "Escape";
+  });
+  area.addEventListener("blur", () => { leaves = false; });
+}
+
 // A region marked data-live is fetched again every ten seconds while the page is visible. When its
 // contents changed, a bar offers the new version, so that nothing moves under the pointer.
 const live = document.querySelector("[data-live]");
