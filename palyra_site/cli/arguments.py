@@ -22,6 +22,9 @@ _COMMANDS = {
     "agt": "agents show",
     "usr": "users show",
     "wsp": "workspaces members",
+    "pol": "policy show",
+    "job": "jobs show",
+    "ses": "labels show",
 }
 _TOKEN = re.compile(r"(?<![0-9A-Za-z])(plr|pli|whsec)_[0-9A-Za-z+/=_-]{4,}")
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")

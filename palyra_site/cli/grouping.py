@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 HEADINGS = {
-    "Govern": ("approvals", "calls", "runs", "tools"),
+    "Govern": ("approvals", "calls", "runs", "policy", "tools", "posture", "labels"),
     "Trust": ("tokens", "agents", "users", "workspaces", "flags", "auth"),
     "System": (
         "login",
@@ -15,6 +15,7 @@ HEADINGS = {
         "whoami",
         "profiles",
         "bootstrap",
+        "jobs",
         "up-check",
         "api",
         "version",

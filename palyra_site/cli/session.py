@@ -165,7 +165,7 @@ class Session:
         --otp-file or PALYRA_OTP_FILE, or asks for one on a terminal, and `send` runs once more: it must
         send the same Idempotency-Key both times.
         """
-        if self.options.otp is not None:
+        if self.options.otp is not None and not self._stepped_up:
             self.step_up(self.one_time_code())
         try:
             return send()

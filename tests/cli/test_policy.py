@@ -163,6 +163,26 @@ def test_an_activation_is_sent_against_what_was_seen(shell: Shell) -> None:
     assert result.body() == {"reason": WHY[1], "simulation": 2, "acknowledged_loosened": 3}
 
 
+def test_a_code_from_standard_input_serves_every_request_of_the_command(shell: Shell) -> None:
+    shell.typed = "123456\n"
+    shell.replies = [answer({}), policy_set(5), answer({"state": "active", "approval": None})]
+    command = (
+        "activate",
+        POL,
+        *WHY,
+        "--simulation",
+        "2",
+        "--acknowledge-loosened",
+        "0",
+        "--yes",
+        "--otp",
+        "-",
+    )
+    result = shell("policy", *command)
+    assert result.code == 0, result.err
+    assert [one.rpartition("/")[2] for one in result.sent] == ["step-up", POL, "activate"]
+
+
 def test_an_author_is_told_who_goes_on(shell: Shell) -> None:
     waiting = answer({"state": "awaiting_approval", "approval": {"id": APR}}, status=202)
     shell.replies = [policy_set(5), waiting]
