@@ -185,7 +185,8 @@ def approval_facts(approval: ApprovalClaim | None) -> ApprovalFacts | None:
     """Return the answer as policy reads it. Who decided alone stands for the whole quorum."""
     if approval is None or approval.request.status != "allowed":
         return None
-    wanted = frozenset(role for roles in approval.request.obligations["role_sets"] for role in roles)
+    asked = approval.request.obligations
+    wanted = frozenset(role for roles in asked["role_sets"] for role in roles)
     alone = approval.single_operator
     return ApprovalFacts(
         id=approval.request.id,
@@ -194,6 +195,8 @@ def approval_facts(approval: ApprovalClaim | None) -> ApprovalFacts | None:
         count=max(approval.count, approval.request.quorum) if alone else approval.count,
         roles=approval.roles | wanted if alone else approval.roles,
         deciders=approval.deciders,
+        step_up=bool(asked["step_up"]) or alone,
+        policy_ids=frozenset(asked["policy_ids"]),
     )
 
 

@@ -31,14 +31,24 @@ def merge(one: tuple[Obligation, ...], other: tuple[Obligation, ...]) -> tuple[O
 
 
 def is_met(obligation: Obligation, approval: ApprovalFacts) -> bool:
-    """Tell whether an approval is enough: as many people, in each role, up to this risk."""
+    """Tell whether an approval is enough: as many people, in each role, up to this risk, with a code.
+
+    It answers for the rules that people were told of and for no others that ask by now.
+    """
     if obligation.kind != "approval":
         return True
     return (
         approval.count >= obligation.quorum
         and set(obligation.approver_roles) <= approval.roles
         and Risk(obligation.risk).rank <= Risk(approval.risk).rank
+        and (_is_proved(approval) or not obligation.step_up)
+        and (approval.policy_ids is None or approval.policy_ids.issuperset(obligation.policy_ids))
     )
+
+
+def _is_proved(approval: ApprovalFacts) -> bool:
+    """Tell whether everybody proved a fresh code; for a high risk nobody can answer without one."""
+    return approval.step_up or Risk(approval.risk).rank >= Risk.HIGH.rank
 
 
 def _kinds(rule: Rule) -> set[str]:

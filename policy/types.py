@@ -129,7 +129,11 @@ class SkillFacts:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalFacts:
-    """The attached approval: how many allowed it, in which roles, and up to which risk."""
+    """The attached approval: how many allowed it, in which roles, and up to which risk.
+
+    `step_up`: each of them proved a fresh one-time code. `policy_ids` are the rules they were told ask
+    for it, None where nobody is known to have been told of any.
+    """
 
     id: str
     scope: str
@@ -137,6 +141,8 @@ class ApprovalFacts:
     count: int
     roles: frozenset[str]
     deciders: frozenset[str]
+    step_up: bool = False
+    policy_ids: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,6 +263,32 @@ def test_quorum_of_a_forbid_that_the_approval_switches_off_still_counts() -> Non
     assert ask_tool("echo", policies=policies, approval=replace(APPROVAL, count=2)).effect is Effect.ALLOW
 
 
+@pytest.mark.parametrize(
+    ("told", "effect"),
+    [
+        (None, Effect.ALLOW),
+        ({"asks"}, Effect.ALLOW),
+        ({"asks", "another"}, Effect.ALLOW),
+        ({"another"}, Effect.REQUIRE_APPROVAL),
+        (set(), Effect.REQUIRE_APPROVAL),
+    ],
+)
+def test_an_approval_answers_for_the_rules_that_people_were_told_of(
+    told: set[str] | None, effect: Effect
+) -> None:
+    asks = '@id("asks") @obligation("approval") permit (principal, action, resource);'
+    approval = replace(APPROVAL, policy_ids=None if told is None else frozenset(told))
+    assert ask_tool("echo", policies=compiled(asks), approval=approval).effect is effect
+
+
+def test_an_approval_without_a_code_does_not_meet_a_rule_that_wants_one() -> None:
+    asks = '@id("asks") @obligation("approval,step_up") @risk("low") permit (principal, action, resource);'
+    low = replace(APPROVAL, risk="low")
+    assert ask_tool("echo", policies=compiled(asks), approval=low).effect is Effect.REQUIRE_APPROVAL
+    proved = replace(low, step_up=True)
+    assert ask_tool("echo", policies=compiled(asks), approval=proved).effect is Effect.ALLOW
+
+
 def test_named_role_must_be_among_the_reviewers() -> None:
     permit = (
         '@id("by_auditor") @obligation("approval") @approver_role("auditor")'

@@ -191,6 +191,21 @@ def test_a_queued_call_is_refused_when_the_labels_grew_meanwhile(world: World) -
     assert (refused.state, refused.call.error["detail"]["code"]) == ("refused", "policy.changed")
 
 
+def test_an_answer_does_not_cover_labels_that_grew_while_it_was_awaited(world: World) -> None:
+    redefine(world, SENDER, sinks=frozenset({"external_communication"}), risk="high")
+    set_posture(world, SENDER, "ask_each_time")
+    run = in_session(world)
+    asked = world.ask(SENDER, run=run)
+    assert deciding(asked) == ["deny_sensitive_without_approval"]
+    ran(world, VAULT, "the salary list", run=run)
+    ran(world, READER, "nothing of interest", run=run)
+    refused = world.run(world.allowed(asked), worker=saying("never"))
+    assert (refused.state, refused.call.error["detail"]["code"]) == ("refused", "approval.policy_changed")
+    told = world.ask(SENDER, run=run)
+    assert "trifecta" in deciding(told)
+    assert world.run(world.allowed(told), worker=saying("sent")).state == "succeeded"
+
+
 def test_a_call_does_not_stumble_over_the_label_it_brings_in_itself(world: World) -> None:
     run = in_session(world)
     ran(world, VAULT, "private", run=run)

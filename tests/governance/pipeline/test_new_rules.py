@@ -14,12 +14,19 @@ from policy.models import PolicySet
 from policy.set_selectors import require_set
 from tests.cast import principal
 from tests.governance.pipeline.test_claim import assert_refused
-from tests.governance.pipeline.world import ECHO, World
+from tests.governance.pipeline.world import ASKED, ECHO, World, again
 from tests.policy.lifecycles import REASON, simulated
 
 pytestmark = pytest.mark.django_db
 NO_ECHO = """@id("no_echo")
 forbid (principal, action == Palyra::Action::"tool.execute:echo", resource);
+"""
+
+CODE_FOR_NOTES = """@id("code_for_notes")
+@obligation("approval,step_up")
+@risk("low")
+forbid (principal, action == Palyra::Action::"tool.execute:asked.note", resource)
+unless { context has approval };
 """
 
 
@@ -68,3 +75,13 @@ def test_gone_back_the_same_call_is_allowed_again(world: World) -> None:
         principal=owner, set_id=before.pk, reason=REASON, seen_version=before.edit_version, now=now
     )
     assert world.propose(ECHO).state == "queued"
+
+
+def test_an_answer_does_not_count_for_a_rule_that_asks_only_since(world: World) -> None:
+    asked = world.ask(ASKED)
+    assert asked.approval is not None
+    assert asked.approval.risk == "medium"
+    world.answer(asked, otp_verified_at=None)
+    put_in_force(world, CODE_FOR_NOTES)
+    world.run(again(asked))
+    assert_refused(asked, "approval.policy_changed", "policy")
