@@ -77,7 +77,7 @@ def main() -> None:
         print(f"  {name:38} {rate:8.0f}   decisions a second {2 * rate:8.0f}")
     slowest = 2 * rates["a draft with a rule for every call"]
     ours = 2 * rates["a draft with a rule for one tool"]
-    print(f"  target {TARGET} decisions a second; where every rule differs it is {slowest / TARGET:.2f} of that")
+    print(f"  target {TARGET} decisions a second; {slowest / TARGET:.2f} of that where every rule differs")
     line = {
         "benchmark": "policy_simulation",
         "ours": round(ours, 1),
