@@ -193,6 +193,49 @@ def _expire(row: PostureOverride, actor: Actor, now: datetime, record: Record) -
     )
 
 
+def end_loose_postures(*, tool: ToolFacts, actor: Actor, now: datetime, record: Record) -> int:
+    """Take away each always_allow that a tool defined like this may not have, and return how many.
+
+    For a definition that changed. Whoever changed it has raised the epoch and need not manage postures:
+    nothing becomes freer.
+    """
+    rows = PostureOverride.objects.filter(tool=tool.name, state=PostureState.ALWAYS_ALLOW).order_by("pk")
+    loose = [row for row in rows if is_live(row, now) and _is_too_loose(row, tool, now)]
+    for row in loose:
+        place = _place_of_row(row)
+        change = write_row(row.tool, place, None, actor, now)
+        enter(
+            Act(
+                event="posture.override_cleared",
+                place=place,
+                source=row.source,
+                reason=f"The tool is of {tool.risk} risk now.",
+                actor=actor,
+                now=now,
+                record=record,
+                tool=row.tool,
+            ),
+            (change,),
+        )
+    return len(loose)
+
+
+def _is_too_loose(row: PostureOverride, tool: ToolFacts, now: datetime) -> bool:
+    try:
+        check_loosening(
+            state=row.state,
+            risk=tool.risk,
+            capabilities=tool.capabilities,
+            reason=row.reason,
+            expires_at=row.expires_at,
+            otp_verified_at=now,
+            now=now,
+        )
+    except InvalidError:
+        return True
+    return False
+
+
 def place_of(kind: str, scope_id: str, agent_id: str | None = None) -> Place:
     """Return where a scope lies. A session lies at `agent_id`, which the caller looked up.
 

@@ -25,6 +25,7 @@ from policy.compilation import compile_set
 from policy.definitions import check_definition
 from policy.epoch import raise_epoch
 from policy.models import Tool, ToolVersion
+from policy.postures import end_loose_postures
 from policy.runtime import active_files, load_tools
 from policy.schema import build_schema
 from policy.types import EntityRef, Finding, ToolDefinition, ToolFacts
@@ -84,7 +85,8 @@ def register_tool(
 def store_tool(facts: ToolFacts, *, actor: Actor, now: datetime, record: Record) -> Tool:
     """Write a tool whose definition was checked; the caller has raised the epoch.
 
-    A tool that asks for the weak tier B is switched off until a second person switches it on.
+    A tool that asks for the weak tier B is switched off until a second person switches it on. Postures
+    that the changed tool may not have end.
     """
     stored = Tool.objects.filter(name=facts.name).first()
     columns = _columns(facts) | ({"enabled": False} if facts.tier == WEAK_TIER else {})
@@ -103,6 +105,7 @@ def store_tool(facts: ToolFacts, *, actor: Actor, now: datetime, record: Record)
     )
     stored.refresh_from_db()
     record_tool("tool.changed", stored, facts.definition_digest, actor=actor, now=now, record=record)
+    end_loose_postures(tool=facts, actor=actor, now=now, record=record)
     return stored
 
 

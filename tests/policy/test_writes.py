@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import transaction
@@ -17,6 +17,7 @@ from policy.models import (
     PolicyEpoch,
     PolicyFile,
     PolicySet,
+    PostureEvent,
     PostureOverride,
     Tool,
     ToolCallConfig,
@@ -31,6 +32,7 @@ from policy.services import (
     register_tool,
     remove_from_allowlist,
     set_posture,
+    undo_posture,
 )
 from policy.types import EffectivePosture, SecretSlot, ToolDefinition
 from tests.builders import RecordedEvents
@@ -319,6 +321,58 @@ def test_risky_tool_is_loosened_only_with_code_reason_and_end(cast: Cast) -> Non
         put(cast, **good | {"tool": "process.run", "otp_verified_at": NOW})
     put(cast, **good | {"otp_verified_at": NOW})
     assert effective(cast, "fs.write").state == "always_allow"
+
+
+def register_and_list(cast: Cast) -> None:
+    register()
+    with transaction.atomic():
+        allowlist(
+            workspace_id=cast.default.pk,
+            kind="tool",
+            value=LS.name,
+            actor=SYSTEM,
+            now=NOW,
+            record=RecordedEvents(),
+        )
+
+
+ALWAYS = {"tool": "demo.wc", "state": "always_allow", "otp_verified_at": NOW}
+SOON = NOW + timedelta(hours=23)
+
+
+@pytest.mark.parametrize(
+    ("risk", "expires_at", "reason", "stays"),
+    [
+        ("medium", None, "careful", True),
+        ("high", None, "careful", False),
+        ("high", SOON, "careful", True),
+        ("high", SOON, "", False),
+        ("high", NOW + timedelta(days=2), "careful", False),
+        ("critical", SOON, "careful", False),
+    ],
+)
+def test_always_allow_ends_when_the_tool_becomes_one_that_may_not_have_it(
+    cast: Cast, risk: str, expires_at: datetime | None, reason: str, stays: bool
+) -> None:
+    register_and_list(cast)
+    put(cast, **ALWAYS, expires_at=expires_at, reason=reason)
+    put(cast, tool="demo.wc", scope_kind="workspace", scope_id=cast.default.pk)
+    put(cast, tool="fs.read", state="always_allow", otp_verified_at=NOW)
+    record = register(replace(LS, risk=risk, argv_template=("/usr/bin/wc", "-c", "{path}")))
+    assert record.names == ["tool.changed"] + ["posture.override_cleared"] * (not stays)
+    left = {(row.tool, row.state) for row in PostureOverride.objects.all()}
+    assert left - {("demo.wc", "always_allow")} == {("demo.wc", "ask_each_time"), ("fs.read", "always_allow")}
+    assert (("demo.wc", "always_allow") in left) is stays
+
+
+def test_an_ended_always_allow_comes_back_by_no_undoing(cast: Cast) -> None:
+    register_and_list(cast)
+    put(cast, **ALWAYS)
+    register(replace(LS, risk="high"))
+    event = PostureEvent.objects.get(action="override_cleared")
+    here = place_of("agent", cast.agent.pk)
+    with pytest.raises(InvalidError, match="posture_too_loose"), transaction.atomic():
+        undo_posture(event=event, place=here, asking=Asking(SYSTEM, NOW, RecordedEvents(), NOW))
 
 
 @pytest.mark.parametrize(
