@@ -6,66 +6,18 @@ A chapter returns the secrets it was told; at the end none of them stands anywhe
 from __future__ import annotations
 
 import json
-import re
 import stat
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.e2e.hosts import SQLITE_FOLDER, Host
-from tests.e2e.installation import PATIENCE, Installation, Values
-from tests.support_fixtures import ROOT
+from tests.e2e.leaks import no_secret_is_left, the_first_start_s_secrets
+from tests.e2e.persons import Person
 
 pytestmark = [pytest.mark.e2e]
 
-JOURNAL = """
-from governance.journal.models import JournalEvent
-from governance.journal.reading import open_data
-for event in JournalEvent.objects.all():
-    print(event.type, bytes(event.envelope), open_data(event))
-"""
 SURE = ("--yes", "--expect-profile", "local")
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody with a home of their own. Their tokens come from files and pipes only."""
-
-    product: Installation
-    home: Path
-
-    def run(self, *arguments: str, exits: int = 0, typed: str = "", token: str = "") -> str:
-        """Run one command and return its standard output; no secret may be in its errors."""
-        places = {"HOME": str(self.home), "PALYRA_HOME": str(self.home / "no-server-here")}
-        with (self.home / "stderr").open("w") as stderr:
-            done = subprocess.run(
-                self.product.command("-m", "palyra_site.cli", *arguments),
-                env=self.product.environment | places | ({"PALYRA_TOKEN": token} if token else {}),
-                cwd=ROOT,
-                input=typed,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-        said = (self.home / "stderr").read_text()
-        assert done.returncode == exits, (arguments, done.returncode, done.stdout, said)
-        assert "plr_" not in said
-        assert "\x1b" not in done.stdout + said
-        return done.stdout
-
-    def get(self, *arguments: str) -> Values:
-        value: Values = json.loads(self.run(*arguments, "--json"))
-        return value
-
-    def log_in(self) -> None:
-        token = self.product.credentials["owner_token"]
-        login = ("login", "--profile", "local", "--url", self.product.url, "--token-stdin")
-        assert token not in self.run(*login, typed=f"{token}\n")
 
 
 @pytest.mark.parametrize("host", [SQLITE_FOLDER], indirect=True)
@@ -159,36 +111,3 @@ def logging_out_ends_the_token(owner: Person) -> None:
     owner.run("whoami", exits=3)
     owner.run("whoami", token=owner.product.credentials["owner_token"], exits=3)
     assert list((owner.home / ".config" / "palyra" / "tokens").iterdir()) == []
-
-
-def the_first_start_s_secrets(product: Installation) -> tuple[str, ...]:
-    known = product.credentials
-    seed = parse_qs(urlsplit(known["totp_uri"]).query)["secret"][0]
-    return known["password"], seed, known["owner_token"], known["agent_token"]
-
-
-def no_secret_is_left(product: Installation, told: tuple[str, ...]) -> None:
-    """Search the database, the journal in clear, logs, queue and process list; not bootstrap.json."""
-    kept = [path for path in product.base.rglob("*") if path.is_file() and path.name != "bootstrap.json"]
-    places = {path.name: path.read_bytes() for path in kept}
-    assert {"palyra.sqlite3", "web.log"} <= set(places)
-    places["journal"] = product.manage("shell", "--verbosity", "0", "-c", JOURNAL).encode()
-    assert b"token.minted" in places["journal"]
-    lines = (path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    places["processes"] = b"".join(_bytes_of(path) for path in lines)
-    found = {(name, text[:6]) for name, data in places.items() for text in told if _holds(data, text)}
-    assert found == set()
-
-
-def _holds(data: bytes, secret: str) -> bool:
-    """A code of six digits stands in any number by chance; it counts where nothing else is around it."""
-    if len(secret) > 6:
-        return secret.encode() in data
-    return re.search(rb"(?<![0-9A-Za-z_.-])" + secret.encode() + rb"(?![0-9A-Za-z_.-])", data) is not None
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""

@@ -54,7 +54,7 @@ def show(
 
 @app.command(
     "set",
-    epilog='Example: palyra posture set fs.write --state disabled --scope global --reason incident --yes',
+    epilog="Example: palyra posture set fs.write --state disabled --scope global --reason incident --yes",
 )
 def set_(
     ctx: typer.Context,
@@ -105,6 +105,7 @@ def clear(
     tag = if_match or _shown(session, tool, where, "(no override)")
     session.confirm(f"Clear {tool} in {scope}?")
     session.elevated(lambda: session.api.posture.clear(tool, where, reason=reason, if_match=tag))
+    session.say(f"cleared {tool} in {scope}")
 
 
 @app.command(epilog='Example: palyra posture reset --scope global --reason "back to the defaults" --yes')
