@@ -10,7 +10,7 @@ from typing import ClassVar
 from pygments.lexer import RegexLexer, words
 from pygments.token import Comment, Keyword, Name, Number, Punctuation, String, Text, Token
 
-_ID = re.compile(r'@id\("([^"]{1,128})"\)')
+_ID = re.compile(r'@id\("([A-Za-z0-9_.-]{1,128})"\)')
 _CLASSES = {
     Comment: "tok-c",
     Keyword: "tok-k",

@@ -33,6 +33,11 @@ class FileView:
     before: int = 0
     after: int = 0
 
+    @property
+    def marked(self) -> frozenset[int]:
+        """The lines in which something was found."""
+        return frozenset(one.line for one, _ in self.findings)
+
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:

@@ -230,7 +230,9 @@ def _shadowable(visit: Visit, row: PolicySet) -> Offer:
 
 
 def _not_activatable(row: PolicySet) -> str:
-    return "" if row.state == SetState.VALIDATED else f"This set is {row.state}; validate a draft first."
+    if row.state == SetState.DRAFT:
+        return "Validate it first: only a validated set comes into force."
+    return "" if row.state == SetState.VALIDATED else f"This set is {row.state}."
 
 
 def _not_restorable(row: PolicySet) -> str:

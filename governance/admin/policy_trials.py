@@ -52,7 +52,7 @@ _FIRST = Case(
 
 @dataclass(frozen=True, slots=True)
 class MatrixRow:
-    """How decisions of one effect would come out: a cell for each new effect, the same one marked."""
+    """How decisions of one effect would come out: word, count and step of each new effect."""
 
     effect: str
     cells: tuple[tuple[str, int, str], ...]
@@ -217,7 +217,7 @@ def _matrix(run: SimulationRun) -> list[MatrixRow]:
     rows = []
     for old in EFFECTS:
         row = stored.get(old, {})
-        rows.append(MatrixRow(old, tuple((new, row.get(new, 0), _step(old, new)) for new in EFFECTS)))
+        rows.append(MatrixRow(old, tuple((WORDS[new], row.get(new, 0), _step(old, new)) for new in EFFECTS)))
     return rows
 
 
@@ -233,7 +233,7 @@ def _chart(results: Sequence[ShadowResult], now: datetime) -> StackedBars:
     counted: Counter[tuple[datetime, str]] = Counter()
     for one in results:
         counted[one.hour, _step(one.old_effect, one.new_effect)] += one.count
-    kinds = ((SAME, "off", "plain"), (TIGHTER, "hold", "hatched"), (LOOSER, "bad", "dotted"))
+    kinds = ((SAME, "info", "plain"), (TIGHTER, "hold", "hatched"), (LOOSER, "bad", "dotted"))
     series = tuple(
         Series(name, tone, pattern, tuple(counted[hour, name] for hour in hours))
         for name, tone, pattern in kinds
