@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from policy.source import Kind, Statement, Token, tokens
 
@@ -47,7 +48,7 @@ def name_offset(text: str, statement: Statement, name: str) -> int | None:
     The name may have several tokens, such as `input.url` or `Type::"id"`; of a dotted one it is the last
     part that counts, also where it is written `["url"]`, or stands behind `has`.
     """
-    found = list(tokens(text, statement.start, statement.end))
+    found = _tokens_of(text, statement)
     parts = [token.text for token in tokens(name)]
     at = next(_occurrences(found, parts), None)
     if at is not None:
@@ -55,6 +56,12 @@ def name_offset(text: str, statement: Statement, name: str) -> int | None:
     last = name.rpartition(".")[2]
     places = (token for token in found[1:] if token.text in (last, f'"{last}"'))
     return next((token.start for token in places if token.kind in (Kind.NAME, Kind.STRING)), None)
+
+
+@lru_cache(maxsize=2)
+def _tokens_of(text: str, statement: Statement) -> tuple[Token, ...]:
+    """The tokens of a statement, which is often asked about many names in a row."""
+    return tuple(tokens(text, statement.start, statement.end))
 
 
 def _last(found: Sequence[Token]) -> Token:

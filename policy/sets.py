@@ -310,8 +310,8 @@ def _finding_row(draft: PolicySet, finding: Finding) -> PolicyFinding:
         file=finding.file,
         line=finding.line,
         column=finding.column,
-        policy_id=finding.policy_id[:80],
-        message=finding.message,
+        policy_id=finding.policy_id.replace("\0", "")[:80],  # no database column holds a NUL
+        message=finding.message.replace("\0", ""),
     )
 
 

@@ -8,20 +8,34 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from threading import Lock
 from typing import Any
 
 import cedarpy
 
 from policy.positions import name_offset
-from policy.reading import FileReading, entities_in
-from policy.schema import NAMESPACE, CedarSchema
+from policy.reading import MAX_FINDINGS, FileReading, entities_in
+from policy.schema import NAMESPACE, PRINCIPAL_TYPES, CedarSchema
 from policy.slicing import uid_of
 from policy.source import Kind, Token, tokens
 from policy.types import Finding
 
 _ACTION = f"{NAMESPACE}::Action"
 _ACTIONS_LISTED = 12
+_PARTS = 64
+"""Parts of one schema that are kept parsed; each takes some hundred kilobytes."""
+
+MAX_POLICY_COST = 50_000_000
+MAX_SET_COST = 1_500_000_000
+"""Characters times environments: a policy about any action may have some 8,000 characters, a set of such
+policies some 240,000; of policies that name their actions, all that a set may hold."""
+
+_PORTION_COST = 10_000_000
+_TOO_COSTLY = (
+    "Checking the policies for so many actions would take too long; name in the scope the actions that each"
+    " is about, or write several policies."
+)
 _PREFIX = re.compile(r"for policy `policy\d+`, ")
 _FOR_ACTION = re.compile(r' in context for (?:\w+::)*Action::"(?P<action>(?:[^"\\]|\\.)*)"')
 _ATTRIBUTE = re.compile(r"attribute `(?P<path>[^`]+)`(?: on entity type `(?P<type>[^`]+)`)? not found")
@@ -53,11 +67,26 @@ class _Complaint:
 
 
 def type_findings(files: Iterable[FileReading], schema: CedarSchema) -> Iterator[Finding]:
-    """Yield what does not type-check. Raises ValueError for a schema that does not parse."""
-    parts = _Parts(schema)
+    """Yield what does not type-check, at most as much as is ever shown, and look no further then.
+
+    Raises ValueError for a schema that does not parse.
+    """
+    parts, read = _Parts(schema), [file for file in files if file.placed]
+    costly = list(islice(_too_costly(read, parts), MAX_FINDINGS))
+    found = (one for file in read for one in _file_findings(file, parts))
+    yield from costly or islice(found, MAX_FINDINGS)
+
+
+def _too_costly(files: Sequence[FileReading], parts: _Parts) -> Iterator[Finding]:
+    """Yield the policies that would take Cedar too long: it checks each once for every environment."""
+    total = 0
     for file in files:
-        if file.placed:
-            yield from _file_findings(file, parts)
+        for placed in file.placed:
+            span = placed.statement
+            cost = (span.end - span.start) * parts.environments(parts.actions_of(placed.rule.body))
+            total += cost
+            if cost > MAX_POLICY_COST or total > MAX_SET_COST:
+                yield file.finding("too_large", _TOO_COSTLY, span.start, policy_id=placed.rule.id)
 
 
 def did_you_mean(name: str, known: Iterable[str], shown: str = "`{}`") -> str:
@@ -67,15 +96,35 @@ def did_you_mean(name: str, known: Iterable[str], shown: str = "`{}`") -> str:
 
 
 def _file_findings(file: FileReading, parts: _Parts) -> Iterator[Finding]:
-    errors = _type_errors(file, parts)
-    by_rule: dict[int, dict[str, _Complaint]] = {}
-    for number, message in errors:
-        wording = _complaint(message, parts.schema.text)
-        kept = by_rule.setdefault(number, {}).setdefault(wording.message, wording)
-        if kept is not wording:
-            kept.actions.extend(wording.actions)
+    by_rule: defaultdict[int, list[str]] = defaultdict(list)
+    for number, message in _type_errors(file, parts):
+        by_rule[number].append(message)
     for number in sorted(by_rule):
-        yield from _rule_findings(file, number, list(by_rule[number].values()))
+        yield from _rule_findings(file, number, _complaints(by_rule[number], parts.schema.text))
+
+
+def _complaints(messages: Iterable[str], schema_text: str) -> list[_Complaint]:
+    """Return what is said about one policy, each thing once with its actions; 200 things at most."""
+    kept: dict[str, _Complaint] = {}
+    worded: dict[str, _Complaint] = {}
+    for raw in messages:
+        plain, action = _apart(raw)
+        if plain not in kept:
+            if len(kept) == MAX_FINDINGS:
+                continue
+            wording = _complaint(plain, schema_text, in_context=bool(action))
+            kept[plain] = worded.setdefault(wording.message, wording)
+        kept[plain].actions.extend(action)
+    return list(worded.values())
+
+
+def _apart(raw: str) -> tuple[str, list[str]]:
+    """Return a message without the action that it is about, and that action."""
+    message = _PREFIX.sub("", raw)
+    action = None if _UNRECOGNIZED.fullmatch(message) else _FOR_ACTION.search(message)
+    if action is None:
+        return message, []
+    return message[: action.start()] + message[action.end() :], [action["action"]]
 
 
 def _rule_findings(file: FileReading, number: int, found: Sequence[_Complaint]) -> Iterator[Finding]:
@@ -125,18 +174,42 @@ def _type_errors(file: FileReading, parts: _Parts) -> _Errors:
 def _check(file: FileReading, parts: _Parts) -> set[tuple[int, str]]:
     """Check the policies with the actions that each is about, so that none is tried with all others.
 
-    A policy whose scope names its actions has nothing to say about the rest of the schema.
+    A policy whose scope names its actions has nothing to say about the rest of the schema. When more is
+    wrong than is ever shown, the rest is not looked at.
     """
     groups: defaultdict[frozenset[str] | None, list[int]] = defaultdict(list)
     for number, placed in enumerate(file.placed):
         groups[parts.actions_of(placed.rule.body)].append(number)
     found: set[tuple[int, str]] = set()
-    for names, numbers in groups.items():
+    said: set[tuple[int, str]] = set()
+    for names, numbers in _portions(file, groups, parts):
         spans = [file.placed[number].statement for number in numbers]
         text = "\n".join(file.file.text[span.start : span.end] for span in spans)
         for place, message in _cedar_errors(text, parts.with_actions(names)):
-            found.add((numbers[place] if 0 <= place < len(numbers) else -1, message))
+            number = numbers[place] if 0 <= place < len(numbers) else -1
+            found.add((number, message))
+            said.add((number, _apart(message)[0]))
+        if len(said) > MAX_FINDINGS:
+            break
     return found
+
+
+def _portions(
+    file: FileReading, groups: Mapping[frozenset[str] | None, Sequence[int]], parts: _Parts
+) -> Iterator[tuple[frozenset[str] | None, list[int]]]:
+    """Yield the policies of each group a few at a time: one that is wrong costs far more than a good one."""
+    for names, numbers in groups.items():
+        environments, cost = parts.environments(names), 0
+        portion: list[int] = []
+        for number in numbers:
+            span = file.placed[number].statement
+            cost += (span.end - span.start) * environments
+            portion.append(number)
+            if cost > _PORTION_COST:
+                yield names, portion
+                portion, cost = [], 0
+        if portion:
+            yield names, portion
 
 
 def _cedar_errors(text: str, handle: cedarpy.Schema) -> set[tuple[int, str]]:
@@ -148,7 +221,7 @@ def _cedar_errors(text: str, handle: cedarpy.Schema) -> set[tuple[int, str]]:
 
 
 class _Parts:
-    """One schema less the actions that a policy is not about; each part is parsed once."""
+    """One schema less the actions that a policy is not about; the last parts are kept parsed."""
 
     def __init__(self, schema: CedarSchema) -> None:
         self.schema = schema
@@ -174,11 +247,19 @@ class _Parts:
         members = frozenset(name for name, action in actions.items() if wanted & {name, *action.groups})
         return members if members and wanted <= members | self._groups else None
 
+    def environments(self, names: frozenset[str] | None) -> int:
+        """Return for how many pairs of principal and resource types Cedar checks a policy at most."""
+        actions = self.schema.actions
+        chosen = actions.values() if names is None else (actions[name] for name in names)
+        return len(PRINCIPAL_TYPES) * sum(len(action.resource_types) for action in chosen)
+
     def with_actions(self, names: frozenset[str] | None) -> cedarpy.Schema:
         """Return the schema with these actions and all groups; None stands for the whole schema."""
         if names is None:
             return schema_handle(self.schema.text)
         if names not in self._handles:
+            if len(self._handles) == _PARTS:
+                self._handles.clear()
             self._handles[names] = cedarpy.Schema.from_str(self.schema.with_actions(names))
         return self._handles[names]
 
@@ -194,24 +275,19 @@ def _number(policy_id: str | None) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-def _complaint(raw: str, schema_text: str) -> _Complaint:
-    message = _PREFIX.sub("", raw)
-    unrecognized = _UNRECOGNIZED.fullmatch(message)
+def _complaint(plain: str, schema_text: str, *, in_context: bool) -> _Complaint:
+    unrecognized = _UNRECOGNIZED.fullmatch(plain)
     if unrecognized:
         return _unknown(unrecognized["what"], unrecognized["name"], schema_text)
-    action = _FOR_ACTION.search(message)
-    actions = [action["action"]] if action else []
-    plain = message if action is None else message[: action.start()] + message[action.end() :]
     missing, optional = _ATTRIBUTE.fullmatch(plain), _OPTIONAL.fullmatch(plain)
     if missing:
-        words = _missing(missing["path"], missing["type"] or ("context" if action else ""), schema_text)
-        return _Complaint(words, missing["path"], actions=actions)
+        words = _missing(missing["path"], missing["type"] or ("context" if in_context else ""), schema_text)
+        return _Complaint(words, missing["path"])
     if optional:
         path = optional["path"]
-        words = f"`{path}` may be absent; ask with `has` before it is read"
-        return _Complaint(words, path, actions=actions)
+        return _Complaint(f"`{path}` may be absent; ask with `has` before it is read", path)
     quoted = _QUOTED.findall(plain)
-    return _Complaint(plain, quoted[0] if quoted else "", actions=actions)
+    return _Complaint(plain, quoted[0] if quoted else "")
 
 
 def _missing(path: str, owner: str, schema_text: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
-from policy.annotations import annotation_findings
+from policy.annotations import annotation_errors, annotation_warnings
 from policy.reading import MAX_FINDINGS, FileReading, PlacedRule, Reading, SourceFile, read_set
 from policy.schema import CedarSchema
 from policy.set_files import policy_files
@@ -25,7 +26,8 @@ def validate_files(
     errors = errors_in(reading, schema, annotated=known is not None)
     warnings: list[Finding] = []
     if known is not None and reading.files:
-        warnings = [*_annotation_warnings(reading), *warnings_about(reading, schema, known)]
+        unexpected = islice(warnings_about(reading, schema, known), MAX_FINDINGS)
+        warnings = [*_annotation_warnings(reading), *unexpected]
     return tuple([*_ordered(reading, errors), *_ordered(reading, warnings)][:MAX_FINDINGS])
 
 
@@ -33,7 +35,7 @@ def errors_in(reading: Reading, schema: CedarSchema, *, annotated: bool = True) 
     """Return what keeps a set from being compiled: its text, ids, annotations and types."""
     errors = [*reading.errors, *_duplicates(reading)]
     if annotated:
-        errors.extend(one for one in _annotations(reading) if one.severity == "error")
+        errors.extend(_annotation_errors(reading))
     if reading.files:
         errors.extend(_types(reading, schema))
     return errors
@@ -41,7 +43,12 @@ def errors_in(reading: Reading, schema: CedarSchema, *, annotated: bool = True) 
 
 def text_findings(reading: Reading) -> tuple[Finding, ...]:
     """Return what can be said of a set without a schema: errors of text and ids, all about annotations."""
-    return (*reading.errors, *_duplicates(reading), *_annotations(reading))
+    return (
+        *reading.errors,
+        *_duplicates(reading),
+        *_annotation_errors(reading),
+        *_annotation_warnings(reading),
+    )
 
 
 def _types(reading: Reading, schema: CedarSchema) -> list[Finding]:
@@ -61,13 +68,15 @@ def _duplicates(reading: Reading) -> Iterator[Finding]:
         seen.add(identifier)
 
 
-def _annotations(reading: Reading) -> Iterator[Finding]:
-    for file, placed in _placed(reading):
-        yield from annotation_findings(file, placed)
+def _annotation_errors(reading: Reading) -> list[Finding]:
+    """Return at most as many as are ever shown: each takes some looking up."""
+    found = (one for file, placed in _placed(reading) for one in annotation_errors(file, placed))
+    return list(islice(found, MAX_FINDINGS))
 
 
 def _annotation_warnings(reading: Reading) -> list[Finding]:
-    return [one for one in _annotations(reading) if one.severity == "warning"]
+    found = (one for file, placed in _placed(reading) for one in annotation_warnings(file, placed))
+    return list(islice(found, MAX_FINDINGS))
 
 
 def _placed(reading: Reading) -> Iterator[tuple[FileReading, PlacedRule]]:

@@ -33,7 +33,12 @@ class KnownNames:
 
 
 def warnings_about(reading: Reading, schema: CedarSchema, known: KnownNames) -> Iterator[Finding]:
-    """Yield the warnings about a set; what could not be read is not judged."""
+    """Yield the warnings about a set, the gravest first; what could not be read is not judged."""
+    present = {rule.id for rule in reading.rules if rule.in_force}
+    present |= {identifier for file in reading.files for identifier in file.broken}
+    for identifier in sorted(known.baseline_ids - present):
+        message = f"The shipped policy {identifier} is not in force in this set."
+        yield Finding("warning", "policy_removed_baseline", "", identifier, message)
     shadows = _Shadows(reading, schema)
     for file in reading.files:
         for placed in file.placed:
@@ -41,11 +46,6 @@ def warnings_about(reading: Reading, schema: CedarSchema, known: KnownNames) -> 
             for code, message in _about_rule(rule, shadows):
                 yield file.finding(code, message, start, policy_id=rule.id, severity="warning")
             yield from _strangers(file, placed, known)
-    present = {rule.id for rule in reading.rules if rule.in_force}
-    present |= {identifier for file in reading.files for identifier in file.broken}
-    for identifier in sorted(known.baseline_ids - present):
-        message = f"The shipped policy {identifier} is not in force in this set."
-        yield Finding("warning", "policy_removed_baseline", "", identifier, message)
 
 
 def _about_rule(rule: Rule, shadows: _Shadows) -> Iterator[tuple[str, str]]:

@@ -240,6 +240,13 @@ def test_a_check_keeps_its_findings_and_an_error_keeps_the_draft_a_draft(cast: C
     assert findings_of(kept) == ()
 
 
+def test_a_finding_about_an_id_with_a_nul_is_kept(cast: Cast) -> None:
+    """No column of PostgreSQL takes one."""
+    nul = '@id("a\\0bc") permit (principal, action, resource);'
+    kept = validate(put(draft(person(cast.owner)), person(cast.owner), nul), person(cast.owner))
+    assert "abc" in {one.policy_id for one in findings_of(kept) if one.severity == "error"}
+
+
 def test_without_an_error_a_set_is_validated_under_the_hash_of_its_text(cast: Cast) -> None:
     record = RecordedEvents()
     row = validate(put(draft(person(cast.owner)), person(cast.owner)), person(cast.owner), record=record)
