@@ -42,10 +42,15 @@ class Output:
         else:
             self._json(text)
 
-    def one(self, text: str, data: Mapping[str, Any], fields: Fields | None = None) -> None:
-        """Write one object. `text` is its JSON, `fields` the rows a person should see (default: all)."""
+    def one(
+        self, text: str, data: Mapping[str, Any], fields: Fields | None = None, *, identity: object = None
+    ) -> None:
+        """Write one object. `text` is its JSON, `fields` the rows a person should see (default: all).
+
+        `identity` is what --quiet prints of an object without an id of its own.
+        """
         if self.quiet:
-            self._write(_identity(data) + "\n")
+            self._write((visible(str(identity)) if identity else _identity(data)) + "\n")
         elif self.format in {Format.JSON, Format.NDJSON}:
             self._json(text)
         elif self.format is Format.YAML:

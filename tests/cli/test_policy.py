@@ -94,6 +94,20 @@ def test_local_files_are_checked_on_the_server_and_an_error_is_exit_12(shell: Sh
     assert shell("policy", "validate", str(file)).code == 0
 
 
+def test_shipped_policies_that_are_not_there_are_told_in_one_line(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.cedar").write_text("permit(principal, action, resource);")
+    lost = {"severity": "warning", "code": "policy_removed_baseline", "file": "", "line": 0, "column": 0}
+    found = tuple(lost | {"policy_id": name, "message": f"{name} is not there."} for name in ("one", "two"))
+    shell.replies = [checked(*found, {**FOUND, "severity": "warning"})]
+    alone, other = shell("policy", "validate", str(tmp_path / "a.cedar")).out.splitlines()
+    assert alone.startswith("(set):0:0: warning policy_removed_baseline")
+    assert alone.endswith(": one, two.")
+    assert other.startswith("a.cedar:4:9: warning type_error")
+    shell.replies = [checked(found[0])]
+    (line,) = shell("policy", "validate", str(tmp_path / "a.cedar")).out.splitlines()
+    assert line.endswith("one is not there.")
+
+
 def test_a_draft_is_validated_by_id_and_its_errors_are_told_the_same_way(shell: Shell) -> None:
     shell.replies = [problem(422, "policy_invalid", errors=[ERROR])]
     result = shell("policy", "validate", POL, "--yes")
@@ -190,6 +204,19 @@ def test_an_author_is_told_who_goes_on(shell: Shell) -> None:
         "policy", "activate", POL, *WHY, "--simulation", "1", "--acknowledge-loosened", "0", "--yes"
     )
     assert (result.code, f"palyra approvals decide {APR}" in result.err) == (0, True)
+
+
+def test_quiet_prints_what_to_go_on_with(shell: Shell) -> None:
+    numbers = ("--simulation", "1", "--acknowledge-loosened", "0")
+    for body, printed in (
+        ({"state": "awaiting_approval", "approval": {"id": APR}, "policy_set": {"id": POL}}, APR),
+        ({"state": "active", "approval": None, "policy_set": {"id": POL}}, POL),
+    ):
+        shell.replies = [policy_set(5), answer(body)]
+        assert shell("policy", "activate", POL, *WHY, *numbers, "--yes", "-q").out == f"{printed}\n"
+    event = f"evt_{ULID}"
+    shell.replies = [answer({"object": "posture_act", "undo_id": event})]
+    assert shell("posture", "undo", event, "--yes", "-q").out == f"{event}\n"
 
 
 def test_going_back_without_an_id_means_what_was_in_force_before(shell: Shell) -> None:

@@ -170,6 +170,8 @@ def test_results_of_a_shadow_are_listed(shell: Shell) -> None:
     shell.replies = [answer({**EMPTY, "data": [row]})]
     result = shell("policy", "shadow", "results", POL)
     assert "deny\t4\t0" in result.out
+    in_force = shell("policy", "shadow", "results", "active")
+    assert in_force.sent == ["GET /api/v1/policy-sets/active/shadow-results"]
 
 
 def test_jobs_are_listed_shown_and_cancelled(shell: Shell) -> None:

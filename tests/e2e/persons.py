@@ -76,9 +76,14 @@ class Newcomer:
 
     @classmethod
     def arriving(cls, product: Installation) -> Newcomer:
-        return cls(
-            httpx.Client(base_url=product.url, timeout=PATIENCE, trust_env=False, follow_redirects=True)
+        browser = httpx.Client(
+            base_url=product.url,
+            timeout=PATIENCE,
+            trust_env=False,
+            follow_redirects=True,
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
+        return cls(browser)
 
     def set_up(self, link: str, username: str) -> None:
         """Choose a password, sign in with it and set up an authenticator."""

@@ -15,6 +15,7 @@ from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, UsageError
 from palyra_site.cli.listing import write_list
 from palyra_site.cli.options import Format
+from palyra_site.cli.output import pick
 from palyra_site.cli.policy_files import finding_lines, read_bytes, read_files, write_bytes
 from palyra_site.cli.session import Session, current
 
@@ -340,10 +341,11 @@ def _decide(session: Session, set_id: str, verb: str, body: Mapping[str, Any], i
     tag, key = if_match or _tag(session, set_id), session.new_key()
     sets = session.api.policy_sets
     answer = session.elevated(lambda: sets.decide(set_id, verb, body, if_match=tag, key=key))
-    approval = answer.data.get("approval")
-    if isinstance(approval, dict):
-        session.say(f"waits for a second person: palyra approvals decide {approval.get('id')}")
-    session.output.one(answer.text, answer.data)
+    approval = pick(answer.data, "approval.id")
+    if approval is not None:
+        session.say(f"waits for a second person: palyra approvals decide {approval} --decision allow|deny")
+    identity = approval or pick(answer.data, "policy_set.id")
+    session.output.one(answer.text, answer.data, identity=identity)
 
 
 def _predecessor(session: Session) -> str:

@@ -25,6 +25,7 @@ shadow = typer.Typer(help="Sets that are asked beside the one in force.", no_arg
 RUNS = ("number", "state", "total", "loosened", "tightened", "reason_only", "unchanged", "created_at")
 FLIPS = ("direction", "old_effect", "new_effect", "resource_id", "principal_id", "call_id", "new_policies")
 RESULTS = ("hour", "old_effect", "new_effect", "count", "errors")
+ACTIVE = "active"
 _LONGEST = 86_400
 _MOST = 50_000
 
@@ -36,6 +37,7 @@ class Direction(StrEnum):
 
 
 SetId = Annotated[str, typer.Argument(metavar="ID", help="pol_…")]
+AnySet = Annotated[str, typer.Argument(metavar="ID", help="pol_… or active.")]
 Number = Annotated[int | None, typer.Option("--number", min=1, help="Which simulation; default the newest.")]
 Last = Annotated[
     int | None, typer.Option("--last", min=1, max=_MOST, help="The newest N records; default 1000.")
@@ -148,11 +150,15 @@ def off(ctx: typer.Context, *, set_id: SetId) -> None:
 
 @shadow.command(epilog="Example: palyra policy shadow results pol_01JD2Q8ZV0C3M4N5P6R7S8T9VW --all")
 def results(
-    ctx: typer.Context, *, set_id: SetId, limit: Limit = None, cursor: Cursor = None, all_: All = False
+    ctx: typer.Context, *, set_id: AnySet, limit: Limit = None, cursor: Cursor = None, all_: All = False
 ) -> None:
-    """List how often, hour by hour, a shadow would have answered otherwise."""
+    """List how often, hour by hour, a shadow would have answered otherwise.
+
+    Of the set in force: what would come out with its policies that are marked @mode("shadow").
+    """
     session = current(ctx)
-    rows = _sets(session).within(require_id("pol", set_id), "shadow-results")
+    name = set_id if set_id == ACTIVE else require_id("pol", set_id)
+    rows = _sets(session).within(name, "shadow-results")
     write_list(session, rows, {"limit": limit, "cursor": cursor}, RESULTS, everything=all_)
 
 

@@ -116,7 +116,7 @@ def reset(ctx: typer.Context, *, reason: Reason, scope: Scope = None) -> None:
     session.confirm(f"Clear every override in {scope}?")
     key = session.new_key()
     answer = session.elevated(lambda: session.api.posture.reset(body, key=key))
-    session.output.one(answer.text, answer.data)
+    session.output.one(answer.text, answer.data, identity=answer.data.get("undo_id"))
 
 
 @app.command(epilog="Example: palyra posture undo evt_01JD2Q8ZV0C3M4N5P6R7S8T9VW --yes")
@@ -133,7 +133,7 @@ def undo(
     key = session.new_key()
     body = {"reason": reason} if reason else {}
     answer = session.elevated(lambda: session.api.posture.undo(event_id, body, key=key))
-    session.output.one(answer.text, answer.data)
+    session.output.one(answer.text, answer.data, identity=answer.data.get("undo_id"))
 
 
 @app.command(epilog="Example: palyra posture events --tool fs.write")

@@ -63,7 +63,7 @@ def apply(
     session.confirm(f"Apply {preset} in {scope}?")
     wanted = {**body, "reason": reason}
     answer = session.elevated(lambda: presets.act(preset, "apply", wanted, key=second))
-    session.output.one(answer.text, answer.data)
+    session.output.one(answer.text, answer.data, identity=answer.data.get("undo_id"))
 
 
 def _body(session: Session, scope: str | None, expires: str | None) -> dict[str, Any]:
