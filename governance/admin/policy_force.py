@@ -182,7 +182,7 @@ def _conditions(visit: Visit, row: PolicySet, run: SimulationRun | None) -> list
         Condition(
             facts is not None and not stale,
             "Simulated over everything, within a day",
-            stale or "Simulate it once it is validated.",
+            stale if run else "Simulate it once it is validated.",
         ),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
 from django.http import HttpResponse
@@ -16,7 +16,7 @@ from governance.admin.names import names_of
 from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page
 from governance.admin.policy_reading import Changes, changes_of, part_of, set_views
-from governance.admin.verbs import Answered, Offer, form_of, offer
+from governance.admin.verbs import Answered, Offer, VerbForm, form_of, offer
 from identity.roles import Permission
 from identity.selectors import instance_holders
 from kernel.ids import is_id
@@ -93,10 +93,19 @@ def shown(visit: Visit, set_id: str, answered: Answered | None = None) -> HttpRe
     row = require_set(set_id)
     findings = findings_of(row)
     edit = barred_offer(visit, EDIT, blocked="" if row.state == SetState.DRAFT else _not_a_draft(row))
+    offers = {
+        "again": barred_offer(visit, EDIT),
+        "simulate": _simulable(visit, row),
+        "shadow": _shadowable(visit, row),
+        **dict.fromkeys(("validate", "describe", "discard", "add"), edit),
+    }
+    forms = {name: form_of(visit, name, offered, answered) for name, offered in offers.items()}
     return show(
         visit,
         "console/policy_set.html",
         {
+            **forms,
+            "unsaid": _unsaid(forms, answered),
             "title": f"Policy, version {row.version}",
             "set": row,
             "is_palyra": row.domain == DOMAIN,
@@ -109,13 +118,6 @@ def shown(visit: Visit, set_id: str, answered: Answered | None = None) -> HttpRe
             "decided": _decided(row),
             "most": MOST_COUNTED,
             "simulations": row.simulations.order_by("-number")[:5],
-            "again": form_of(visit, "again", barred_offer(visit, EDIT), answered),
-            "validate": form_of(visit, "validate", edit, answered),
-            "describe": form_of(visit, "describe", edit, answered),
-            "discard": form_of(visit, "discard", edit, answered),
-            "add": form_of(visit, "add", edit, answered),
-            "simulate": form_of(visit, "simulate", _simulable(visit, row), answered),
-            "shadow": form_of(visit, "shadow", _shadowable(visit, row), answered),
             "activate": barred_offer(visit, ACTIVATE, blocked=_not_activatable(row)),
             "rollback": barred_offer(visit, ACTIVATE, blocked=_not_restorable(row)),
             "packs": [(name, name.replace("_", " ")) for name in missing_packs(row)],
@@ -214,6 +216,13 @@ def changes_between(old: PolicySet | None, new: PolicySet) -> Changes:
 
 def _not_a_draft(row: PolicySet) -> str:
     return f"This set is {row.state} and does not change; make a new draft from it."
+
+
+def _unsaid(forms: Mapping[str, VerbForm], answered: Answered | None) -> str:
+    """Return what a refused verb said when its own form is not offered any more to say it."""
+    if answered is None or forms[answered.verb].offer.allowed:
+        return ""
+    return answered.told.sentence
 
 
 def _simulable(visit: Visit, row: PolicySet) -> Offer:
