@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, islice
+from math import comb
 
 import cedarpy
 
@@ -27,6 +28,8 @@ MAX_RULES = 50
 MAX_PROBED = 500
 MAX_CHANGES = 32
 LARGEST_CHANGE = 2
+MAX_TRIED = 20_000
+"""Rules put to Cedar for finding the least change: each trial asks all whose scope matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Explained:
     `near_misses` are the rules whose scope matched and whose condition did not hold, `outweighed` the
     permits that held beside a deciding forbid. `minimal_change` holds every smallest set of changes
     that gives allow, empty when nothing is needed or no set of up to two does. `complete` is False
-    when rules or clauses were left off for their number.
+    when rules or clauses were left off, or changes not tried, for their number.
     """
 
     decision: PolicyDecision
@@ -148,14 +151,15 @@ def _explain_case(case: Case, asked: Asked, decision: PolicyDecision) -> Explain
     near = tuple(_explained(rules[one], holds[one], real) for one in missed[:MAX_RULES])
     outweighed = tuple(_explained(rules[one], Truth.TRUE, real) for one in beside[:MAX_RULES])
     left_off = len(others) > MAX_PROBED or max(len(missed), len(beside)) > MAX_RULES
+    changes, tried_all = _minimal_change(asked, case, decision)
     return Explained(
         decision=decision,
         determining=determining,
         near_misses=near,
         outweighed=outweighed,
         entities=_entities(case),
-        minimal_change=_minimal_change(asked, case.policies, decision),
-        complete=not left_off and min(real.budget, favourable.budget) > 0,
+        minimal_change=changes,
+        complete=not left_off and tried_all and min(real.budget, favourable.budget) > 0,
     )
 
 
@@ -238,23 +242,28 @@ def _listed(parents: object) -> Iterable[object]:
 
 
 def _minimal_change(
-    asked: Asked, policies: CompiledSet, decision: PolicyDecision
-) -> tuple[tuple[str, ...], ...]:
-    """Return every smallest set of changes whose decision is allow; each was decided again."""
+    asked: Asked, case: Case, decision: PolicyDecision
+) -> tuple[tuple[tuple[str, ...], ...], bool]:
+    """Return every smallest set of changes whose decision is allow, and whether all were tried.
+
+    Each of them was decided again.
+    """
     if decision.effect is Effect.ALLOW:
-        return ()
-    question = Question(asked, policies)
+        return (), True
+    question = Question(asked, case.policies)
     facts = changes_of_facts(asked)
     forbids = _forbids(question) | _forbids(applied(facts, question))
     names = [*facts, *(f"{REMOVE_FORBID}{one}" for one in sorted(forbids))][:MAX_CHANGES]
-    handles = EntityHandles(policies.schema_handle)
+    handles = EntityHandles(case.policies.schema_handle)
+    trials = MAX_TRIED // max(1, len(case.candidates))
     for size in range(1, LARGEST_CHANGE + 1):
-        found = tuple(
-            chosen for chosen in combinations(names, size) if _allows(applied(chosen, question), handles)
-        )
-        if found:
-            return found
-    return ()
+        chosen = list(islice(combinations(names, size), trials))
+        trials -= len(chosen)
+        found = tuple(one for one in chosen if _allows(applied(one, question), handles))
+        tried_all = len(chosen) == comb(len(names), size)
+        if found or not tried_all:
+            return found, tried_all
+    return (), True
 
 
 def _forbids(question: Question) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from policy import explaining
 from policy.changes import Question, applied
 from policy.clauses import MAX_CLAUSES, Clause, Truth
 from policy.compilation import CompiledSet, SourceFile, build_set, read_rules
@@ -314,6 +315,24 @@ def test_many_near_misses_are_cut_and_say_so() -> None:
     found = explain(tool_question("echo"), compiled(rules))
     assert len(found.near_misses) == MAX_RULES
     assert not found.complete
+
+
+@pytest.mark.parametrize(("most", "rounds"), [(0, 0), (100, 1), (800, 8)])
+def test_changes_are_tried_as_far_as_their_cost_goes_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, most: int, rounds: int
+) -> None:
+    tried: list[Question] = []
+
+    def allows(question: Question, _: EntityHandles) -> bool:
+        tried.append(question)
+        return False
+
+    monkeypatch.setattr(explaining, "MAX_TRIED", most)
+    monkeypatch.setattr(explaining, "_allows", allows)
+    forbids = "\n".join(f'@id("no_{index}") forbid (principal, action, resource);' for index in range(99))
+    permit = '@id("permit_all") permit (principal, action, resource);'
+    found = explain(tool_question("echo"), compiled(permit, forbids))
+    assert (found.minimal_change, found.complete, len(tried)) == ((), False, rounds)
 
 
 def test_an_explanation_leaves_the_set_and_its_caches_as_they_were() -> None:
