@@ -66,7 +66,8 @@ def finding_lines(findings: Iterable[Mapping[str, Any]]) -> list[str]:
         return [_line(finding) for finding in found]
     names = ", ".join(str(one.get("policy_id")) for one in missing)
     together = {**missing[0], "message": f"Shipped policies that are not in force in this set: {names}."}
-    return [_line(together), *(_line(finding) for finding in found if finding.get("code") != REMOVED)]
+    others = [one for one in found if one is missing[0] or one.get("code") != REMOVED]
+    return [_line(together if one is missing[0] else one) for one in others]
 
 
 def _line(finding: Mapping[str, Any]) -> str:

@@ -98,8 +98,9 @@ def test_shipped_policies_that_are_not_there_are_told_in_one_line(shell: Shell, 
     (tmp_path / "a.cedar").write_text("permit(principal, action, resource);")
     lost = {"severity": "warning", "code": "policy_removed_baseline", "file": "", "line": 0, "column": 0}
     found = tuple(lost | {"policy_id": name, "message": f"{name} is not there."} for name in ("one", "two"))
-    shell.replies = [checked(*found, {**FOUND, "severity": "warning"})]
-    alone, other = shell("policy", "validate", str(tmp_path / "a.cedar")).out.splitlines()
+    shell.replies = [checked(FOUND, *found, {**FOUND, "severity": "warning"})]
+    error, alone, other = shell("policy", "validate", str(tmp_path / "a.cedar")).out.splitlines()
+    assert error == LINE
     assert alone.startswith("(set):0:0: warning policy_removed_baseline")
     assert alone.endswith(": one, two.")
     assert other.startswith("a.cedar:4:9: warning type_error")

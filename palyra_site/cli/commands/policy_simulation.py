@@ -88,7 +88,7 @@ def simulate(
     if answer.data.get("object") != "job":
         session.output.one(answer.text, answer.data)
         return
-    session.say(f"{answer.data.get('id')}: more than 2,000 records, so a job does it")
+    session.say(f"{answer.data.get('id')}: more than 2,000 records were asked for, so a job does it")
     if not wait:
         session.output.one(answer.text, answer.data)
         return
