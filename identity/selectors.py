@@ -88,6 +88,12 @@ def effective_roles(*, user_id: str, workspace_id: str, now: datetime) -> frozen
     return standing.local | standing.wide
 
 
+def people_in(*, workspace_id: str, now: datetime) -> frozenset[str]:
+    """Return everybody who has effective roles in this workspace. One query."""
+    here = Q(workspace_id=workspace_id) | Q(workspace__slug=INSTANCE)
+    return frozenset(person for person, role, _, _ in _live_roles(now, here) if _known({role}))
+
+
 def permissions_of_user(*, user_id: str, workspace_id: str, now: datetime) -> frozenset[Permission]:
     """Return what this person may do in this workspace now; nothing for an inactive person."""
     return permissions_at(standing_of(user_id=user_id, workspace_id=workspace_id, now=now))

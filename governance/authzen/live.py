@@ -17,8 +17,8 @@ from governance.gates import ON_ERROR, Finding, Gate, Verdict, denied
 from governance.models import Run, Session
 from governance.obligations import approval_needed, build_obligation
 from governance.proposals import Draft, Found, Proposal, Target
-from identity.models import Agent, User
-from identity.selectors import effective_roles
+from identity.models import Agent
+from identity.selectors import effective_roles, people_in
 from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.ids import is_id
 from policy import selectors as policy_selectors, services as policy_services
@@ -100,8 +100,8 @@ class LivePoint:
             rows = Agent.objects.filter(workspace_id=self.workspace_id, pk__gt=after)
             return rows.order_by("pk").values_list("pk", flat=True).iterator()
         if known is PrincipalKind.USER:
-            people = User.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
-            return (name for name in people.iterator() if self._is_member(name))
+            people = people_in(workspace_id=self.workspace_id, now=self.now)
+            return sorted(name for name in people if name > after)
         return ()
 
     def _resources(self, kind: str, after: str) -> Iterable[str]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from governance.authzen import points
 from governance.authzen.live import LivePoint
 from governance.authzen.questions import Search, read_evaluation, read_search
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
-from identity.models import Workspace
+from identity.models import User, Workspace
 from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
+from kernel.ids import new_id
 from policy import services as policy
 from policy.models import PolicyEpoch, PolicyFile, PolicySet
 from policy.types import AllowlistKind, ScopeKind
@@ -263,6 +265,24 @@ def test_a_search_goes_on_behind_what_it_looked_at(world: World, monkeypatch: py
     assert pages > 5
     assert names == sorted(set(names))
     assert "echo" in names
+
+
+def test_people_of_other_workspaces_cost_a_search_nothing(world: World) -> None:
+    now = utc_now()
+    point = LivePoint(world.workspace.id, now)
+    who = {"subject": {"type": "user"}, "action": {"name": "tool.list"}, "resource": ECHO}
+    searched = read_search(Search.SUBJECT, who)
+
+    def found() -> tuple[tuple[str, ...], int]:
+        with CaptureQueriesContext(connection) as asked:
+            names = points.search(point, searched, after="", limit=1000).names
+        return names, len(asked)
+
+    before = found()
+    made = (User(id=new_id("usr", now), username=f"far-{number}", created_at=now) for number in range(30))
+    User.objects.bulk_create(made)
+    assert found() == before
+    assert {world.owner.id, world.approver.id} <= set(before[0])
 
 
 # --- every decision point --------------------------------------------------------------------------
