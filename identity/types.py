@@ -69,9 +69,16 @@ class Principal:
     flags: Registry = ALL_OFF
 
     def actor(self) -> Actor:
-        """Return the ids the journal keeps of this principal."""
+        """Return the ids the journal keeps of this principal, and where it comes from."""
         auth = "session" if self.session_digest else "token" if self.token_id else "none"
-        return Actor(kind=self.kind, id=self.id, auth=auth, surface=self.surface)
+        return Actor(
+            kind=self.kind,
+            id=self.id,
+            auth=auth,
+            surface=self.surface,
+            client_ip=self.client_ip,
+            device_id=self.device_id or "",
+        )
 
 
 PRINCIPAL_NOT_LIVE = "identity.principal_not_live"

@@ -13,13 +13,16 @@ class Actor:
     """Who caused an event, by id only.
 
     `kind` is user, agent, device, service or system; `auth` is session, token, mtls or none;
-    `surface` is console, api, cli, worker, sweeper or shell.
+    `surface` is console, api, cli, worker, sweeper or shell. `client_ip` and `device_id` are for rules
+    that read them, empty when unknown; an event does not carry them.
     """
 
     kind: str
     id: str
     auth: str
     surface: str
+    client_ip: str = ""
+    device_id: str = ""
 
 
 def system_actor(surface: str) -> Actor:

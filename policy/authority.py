@@ -33,7 +33,12 @@ def require_governance(
         permission=permission,
         resource=resource,
         workspace_id=within,
-        context=PolicyRequestContext(now=now, auth_method=actor.auth),
+        context=PolicyRequestContext(
+            now=now,
+            device_id=actor.device_id or None,
+            auth_method=actor.auth,
+            source_ip=actor.client_ip or None,
+        ),
     )
     if decision.effect is not Effect.ALLOW:
         raise RefusedError("role_required", decision.reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from kernel.canonical import MAX_SAFE_INTEGER, canonical, parse as parse_json
@@ -14,6 +14,7 @@ VERSION = 1
 MAX_BYTES = 4096
 MAX_TEXT = 160
 ACTOR_KINDS = frozenset({"user", "agent", "device", "service", "system"})
+ACTOR_FIELDS = ("kind", "id", "auth", "surface")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def build(header: Header) -> bytes:
         "type": header.type,
         "time": exact_time(header.time),
         "instance": header.instance,
-        "actor": asdict(header.actor),
+        "actor": {name: getattr(header.actor, name) for name in ACTOR_FIELDS},
         "subject": header.subject,
         "run": header.run,
         "run_seq": header.run_seq,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from governance import operations
-from governance.operations import agents, flags, people, tokens, workspaces
+from governance.operations import agents, flags, limits, people, postures, tokens, tools, workspaces
 from identity.minting import TokenWishes
 from identity.models import Agent, FeatureFlag, User, Workspace
 from identity.roles import AGENT_PERMISSIBLE, Permission
 from identity.rollout import FlagWishes
 from identity.tokens import TokenKind
 from identity.types import Principal
+from kernel.canonical import digest_bytes
 from kernel.errors import RefusedError, UnavailableError
 from policy.epoch import raise_epoch
 from policy.installation import baseline_files
 from policy.models import PolicyFile, PolicySet
+from policy.posture import GLOBAL
 from policy.services import install_baseline
 from tests.builders import RecordedEvents
 from tests.cast import NOW, SYSTEM, Cast, enrol, make_cast, principal
@@ -51,7 +54,7 @@ def put_in_force(extra: str) -> None:
     for place, file in enumerate(baseline_files()):
         PolicyFile.objects.create(policy_set=draft, name=file.name, text=file.text, position=place)
     PolicyFile.objects.create(policy_set=draft, name="extra.cedar", text=extra, position=99)
-    PolicySet.objects.filter(pk=draft.pk).update(state="active", hash="sha256:2")
+    PolicySet.objects.filter(pk=draft.pk).update(state="active", hash=digest_bytes(extra.encode()))
     raise_epoch()
 
 
@@ -147,6 +150,34 @@ def test_the_services_that_are_trusted_to_ask_do_ask() -> None:
     for names in SERVICES_ASK.values():
         for name in names:
             assert "require_governance(" in (policy / name).read_text(), name
+
+
+BY_ADDRESS = """
+@id("nobody_governs_from_there")
+forbid (principal, action in Palyra::Action::"governance", resource)
+when { context has source_ip && context.source_ip.isInRange(ip("203.0.113.0/24")) };
+"""
+IN_SERVICES: dict[str, Verb] = {
+    "limits.change": lambda who, cast: limits.change(
+        principal=who, reason=REASON, seen_version=None, values={"max_calls_per_run": 40}, now=NOW
+    ),
+    "limits.disallow": lambda who, cast: limits.disallow(principal=who, kind="tool", value="echo", now=NOW),
+    "postures.reset": lambda who, cast: postures.reset(principal=who, place=GLOBAL, reason=REASON, now=NOW),
+    "tools.change": lambda who, cast: tools.change(
+        principal=who, name="echo", reason=REASON, seen_version=None, enabled=False, now=NOW
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_SERVICES)
+@pytest.mark.django_db(transaction=True)
+def test_a_service_that_asks_itself_tells_where_the_person_comes_from(name: str, cast: Cast) -> None:
+    here = owner_of(cast)
+    put_in_force(BY_ADDRESS)
+    with pytest.raises(RefusedError) as caught:
+        IN_SERVICES[name](replace(here, client_ip="203.0.113.9"), cast)
+    assert caught.value.code == "role_required"
+    IN_SERVICES[name](here, cast)
 
 
 def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
