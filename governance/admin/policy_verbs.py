@@ -137,7 +137,7 @@ def discard(visit: Visit, set_id: str) -> HttpResponse:
 
 @verb(EDIT, sees=READ)
 def add(visit: Visit, set_id: str) -> HttpResponse:
-    """Add a shipped pack to a draft, or an empty file of a name."""
+    """Add a shipped pack to a draft, or an empty file of a name, and lead to its text."""
     fields = {field: text(visit, field) for field in ("pack", "file", "version")}
 
     def work(stepped: Visit, _: Ticket) -> Told:
@@ -154,7 +154,11 @@ def add(visit: Visit, set_id: str) -> HttpResponse:
         )
         return Told(f"{name} is added.", object_id=name)
 
-    return _post(visit, set_id, "add", fields, work)
+    told = do(visit, route="policy add", subject=set_id, fields=fields, work=work, say=_say)
+    if not told.is_done or told.object_id is None:
+        return shown(visit, set_id, Answered("add", told))
+    notify(visit, told)
+    return redirect("admin:edit_policy", set_id=set_id, file=told.object_id)
 
 
 def _addition(pack: str, file: str) -> tuple[str, str]:
