@@ -17,6 +17,7 @@ from governance.authority import require_permission
 from governance.gates import ON_ERROR, Finding, Gate, Verdict, denied
 from governance.models import Run, ToolCall
 from governance.proposals import Draft, Found, Target
+from governance.recording import redacted_input
 from governance.selectors import require_call
 from governance.supposing import (
     Supposed,
@@ -41,6 +42,7 @@ from policy.explain_selectors import (
 )
 from policy.explaining import Explained
 from policy.labels import labels_of
+from policy.lifecycle import SetState
 from policy.posture import unavailable
 from policy.set_selectors import ACTIVE
 from policy.types import Asked, Code, EffectivePosture, PolicyDecision
@@ -50,6 +52,7 @@ T = TypeVar("T")
 
 RECORDED = "recorded"
 """In place of a set's id: the set that decided the call which is explained."""
+_WERE_IN_FORCE = frozenset({SetState.ACTIVE, SetState.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +117,20 @@ def explain_call(*, call_id: str, policy_set: str, principal: Principal, now: da
     """Explain a recorded call: what was asked then, by the set of this name or the one that decided it.
 
     Without a kept decision the call is asked again with the facts as they are now, and `exact` is False.
+    Rules that were never in force see the input without its secrets: whoever writes them could spell one
+    out, a letter at a time.
     Raises NotFoundError for a call or set that this reader does not know of.
     """
     require_permission(principal, Permission.POLICY_READ, principal.workspace_id, now)
     call = require_call(principal, call_id).call
     recorded = recorded_decision(call.id)
     ground = ground_named(_set_of(call, recorded) if policy_set == RECORDED else policy_set)
+    trusted = ground.state in _WERE_IN_FORCE
     if recorded is None:
-        found = _explain_draft(draft_of_call(call, now), None, ground)
+        draft = draft_of_call(call, now)
+        found = _explain_draft(draft if trusted else _without_secrets(draft), None, ground)
         return replace(found, call=call, exact=False)
-    asked, exact = _with_input(recorded, call)
+    asked, exact = _with_input(recorded, call) if trusted else (recorded.asked, recorded.exact)
     labels = _labels(call.run, asked.context.labels, now)
     stops = tuple(_stored_stops(call))
     return Explanation(
@@ -149,6 +156,13 @@ def _with_input(recorded: Recorded, call: ToolCall) -> tuple[Asked, bool]:
         return recorded.asked, recorded.exact
     context = replace(recorded.asked.context, tool_input=call.input)
     return replace(recorded.asked, context=context), True
+
+
+def _without_secrets(draft: Draft) -> Draft:
+    given = draft.proposal.input
+    if not isinstance(given, dict):
+        return draft
+    return replace(draft, proposal=replace(draft.proposal, input=dict(redacted_input(given).value)))
 
 
 def _stored_stops(call: ToolCall) -> list[Stop]:

@@ -11,8 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from governance.explaining import RECORDED, Explanation, explain_call, explain_question
+from governance.operations import policy_sets
 from governance.selectors import CallView
 from governance.supposing import Circumstances, Supposed
+from identity.models import Workspace
 from identity.roles import Permission
 from kernel.clock import utc_now
 from kernel.errors import InvalidError, NotFoundError, RefusedError
@@ -20,6 +22,7 @@ from policy.epoch import raise_epoch
 from policy.label_models import LabelHolder
 from policy.models import AllowlistEntry, DecisionRecord, Tool
 from policy.types import EntityRef
+from tests.cast import principal
 from tests.governance.pipeline.world import ASKED, ECHO, INPUTS, LAUNCH, NOTE, SLEEP, World
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
@@ -213,6 +216,26 @@ def test_a_run_of_another_agent_is_refused(world: World) -> None:
 def test_a_session_of_nobody_is_refused(world: World, session: str) -> None:
     with pytest.raises((NotFoundError, InvalidError)):
         ask(world, supposed(world, session_id=session))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_rules_that_were_never_in_force_cannot_spell_out_a_secret(world: World, kept: bool) -> None:
+    view = world.propose(ECHO, {"text": "password=hunter2hunter2"})
+    if not kept:
+        DecisionRecord.objects.filter(call_id=view.call.id).delete()
+    now = utc_now()
+    owner = principal(world.owner, Workspace.objects.get(slug="instance"), now=now)
+    row = policy_sets.draft(principal=owner, name="Guessing", now=now)
+    guess = """@id("guess") permit (principal, action == Palyra::Action::"tool.execute:echo", resource)
+    when { context.input.text like "*hunter2h*" };"""
+    policy_sets.put_file(
+        principal=owner, set_id=row.pk, file_name="guess.cedar", text=guess, seen_version=1, now=now
+    )
+    found = by_id(world, view, row.pk)
+    assert found.explained.decision.effect == "allow"
+    assert not found.exact
+    assert "guess" not in ids(found)
+    assert "hunter2" not in repr(found.asked)
 
 
 def test_a_key_is_no_way_to_the_labels_of_somebody_else(world: World) -> None:
