@@ -9,6 +9,7 @@ nothing runs and nothing is sent inside one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
@@ -31,6 +32,7 @@ from governance.selectors import CallView, require_proposable_run, view_of
 from identity.types import Principal
 from kernel.errors import ConflictError, Detail, InvalidError, PalyraError
 from kernel.ids import new_id
+from policy.catalog import shown_name
 from policy.types import EntityRef
 
 Render = Callable[[CallView], tuple[int, object]]
@@ -182,7 +184,8 @@ def _draft(proposal: Proposal, principal: Principal, now: datetime) -> Draft:
     if run_row.state != "open" or run_row.deadline_at <= now:
         raise ConflictError("run.closed", "The run is closed.")
     _require_parent(proposal, run_row)
-    return Draft(call_id=new_id("call", now), proposal=proposal, principal=principal, run=run_row, now=now)
+    named = replace(proposal, tool=shown_name(proposal.tool))
+    return Draft(call_id=new_id("call", now), proposal=named, principal=principal, run=run_row, now=now)
 
 
 def _require_parent(proposal: Proposal, run_row: Run) -> None:

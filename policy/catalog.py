@@ -38,6 +38,12 @@ def short_name(name: str) -> str:
     return inner if inner in BUILTIN_NAMES else plain
 
 
+def shown_name(name: str) -> str:
+    """Return the name of a built-in, by whichever of its names it was called; any other name as it is."""
+    known = short_name(name)
+    return known if known in BUILTIN_NAMES else name
+
+
 def _http(*more: tuple[str, dict[str, object]]) -> dict[str, dict[str, object]]:
     return {
         "url": text(2048, "Absolute http or https URL.", format="uri", pattern="^https?://"),

@@ -9,6 +9,8 @@ import pytest
 
 from approvals.models import ApprovalRequest, Grant
 from governance import pipeline
+from governance.journal.models import JournalEvent
+from governance.journal.reading import open_data
 from governance.models import ToolCall
 from governance.operations import runs
 from governance.proposals import Proposal
@@ -44,6 +46,18 @@ def test_another_spelling_of_a_tool_meets_the_same_posture_and_digest(world: Wor
     view = world.propose(name, {"duration_ms": 0})
     assert view.state == "awaiting_approval"
     assert view.call.action_digest == plain.call.action_digest
+
+
+@pytest.mark.parametrize("name", ["SLEEP", " sleep ", "palyra.sleep", "Palyra.Sleep"])
+def test_a_denied_call_is_shown_and_journalled_under_the_tools_own_name(world: World, name: str) -> None:
+    view = world.propose(name, {"wrong": 1})
+    assert (view.state, view.call.reason_code, view.call.tool_name) == (
+        "denied",
+        "schema.input_invalid",
+        SLEEP,
+    )
+    proposed = JournalEvent.objects.get(type="tool_call.proposed", call_id=view.call.id)
+    assert open_data(proposed)["tool"] == SLEEP
 
 
 @pytest.mark.parametrize("name", ["sleep\u200b", "s\u0131eep", "sleep\n.x", "palyra.palyra.sleep"])
