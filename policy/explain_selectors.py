@@ -25,12 +25,13 @@ from policy.schema import CedarSchema, action_text
 from policy.set_checking import invalid, set_hash
 from policy.set_files import policy_files
 from policy.set_selectors import ACTIVE, require_set, set_text, source_files
-from policy.types import NO_SET, Asked, Code, DecisionFacts, PolicySetRef
+from policy.types import NO_SET, Asked, Code, DecisionFacts, Finding, PolicySetRef
 
 log = logging.getLogger(__name__)
 _KEPT = 4
 _lock = Lock()
-_held: OrderedDict[tuple[str, str, str], Engine] = OrderedDict()
+"""Held while a set is compiled: whoever asks for it too waits instead of compiling it once more."""
+_held: OrderedDict[tuple[str, str, str], Engine | tuple[Finding, ...]] = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +161,21 @@ def _as_it_is(chosen: PolicySet, runtime: Runtime) -> Ground:
     ref = PolicySetRef(chosen.pk, chosen.version, set_hash(text, schema.static_digest))
     key = (chosen.pk, ref.hash, catalog_digest(runtime.tools.values()))
     with _lock:
-        known = _held.get(key)
-        if known is not None:
-            _held.move_to_end(key)
-    engine = known or _compiled(text.files, schema, ref, key[2])
-    with _lock:
-        _held[key] = engine
+        if key not in _held:
+            _held[key] = _compiled(text.files, schema, ref, key[2])
+        _held.move_to_end(key)
+        found = _held[key]
         while len(_held) > _KEPT:
             _held.popitem(last=False)
-    return Ground(ref, chosen.state, text.files, engine)
+    if isinstance(found, tuple):
+        raise invalid(found)
+    return Ground(ref, chosen.state, text.files, found)
 
 
-def _compiled(files: Sequence[SourceFile], schema: CedarSchema, ref: PolicySetRef, catalog: str) -> Engine:
+def _compiled(
+    files: Sequence[SourceFile], schema: CedarSchema, ref: PolicySetRef, catalog: str
+) -> Engine | tuple[Finding, ...]:
     compiled = compile_set(policy_files(files), schema, ref=ref, catalog_digest=catalog)
     if isinstance(compiled, tuple):
-        raise invalid(compiled[:MAX_FINDINGS])
+        return compiled[:MAX_FINDINGS]
     return Engine(compiled, EntityHandles(compiled.schema_handle))

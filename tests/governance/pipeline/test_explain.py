@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 import pytest
@@ -18,10 +20,13 @@ from identity.models import Workspace
 from identity.roles import Permission
 from kernel.clock import utc_now
 from kernel.errors import InvalidError, NotFoundError, RefusedError
+from policy import explain_selectors
+from policy.compilation import CompiledSet, compile_set
 from policy.epoch import raise_epoch
 from policy.label_models import LabelHolder
 from policy.models import AllowlistEntry, DecisionRecord, Tool
-from policy.types import EntityRef
+from policy.runtime import current
+from policy.types import EntityRef, Finding
 from tests.cast import principal
 from tests.governance.pipeline.world import ASKED, ECHO, INPUTS, LAUNCH, NOTE, SLEEP, World
 
@@ -236,6 +241,33 @@ def test_rules_that_were_never_in_force_cannot_spell_out_a_secret(world: World, 
     assert not found.exact
     assert "guess" not in ids(found)
     assert "hunter2" not in repr(found.asked)
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_a_set_is_compiled_once_however_many_ask_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, wrong: bool
+) -> None:
+    now = utc_now()
+    owner = principal(world.owner, Workspace.objects.get(slug="instance"), now=now)
+    row = policy_sets.draft(principal=owner, name="Asked about", now=now)
+    if wrong:
+        policy_sets.put_file(
+            principal=owner, set_id=row.pk, file_name="wrong.cedar", text="permit", seen_version=1, now=now
+        )
+    runtime, text, compiled = current(), explain_selectors.set_text(row), []
+
+    def compile_slowly(*args: Any, **more: Any) -> CompiledSet | tuple[Finding, ...]:
+        compiled.append(args)
+        sleep(0.05)
+        return compile_set(*args, **more)
+
+    monkeypatch.setattr(explain_selectors, "compile_set", compile_slowly)
+    monkeypatch.setattr(explain_selectors, "set_text", lambda _: text)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(explain_selectors._as_it_is, row, runtime) for _ in range(4)]
+        failed = [one.exception() for one in asked]
+    assert [isinstance(error, InvalidError) for error in failed] == [wrong] * 4
+    assert len(compiled) == 1
 
 
 def test_a_key_is_no_way_to_the_labels_of_somebody_else(world: World) -> None:
