@@ -292,6 +292,14 @@ def test_the_changes_stand_by_rule_and_by_line(world: World, owner: Client, rule
     assert owner.get(f"{of(rules)}diff/?against=odd").status_code == 200
 
 
+def test_the_changes_follow_every_edit(owner: Client, rules: PolicySet) -> None:
+    assert "no_ftp" in page(owner, f"{of(rules)}diff/")
+    save(owner, rules, NO_FTP.replace("no_ftp", "no_ftp_at_all"))
+    html = page(owner, f"{of(rules)}diff/")
+    assert "+@id(&quot;no_ftp_at_all&quot;)" in html
+    assert "+@id(&quot;no_ftp&quot;)" not in html
+
+
 # --- hostile text -----------------------------------------------------------------------------
 
 
