@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import monotonic
 
 from django.db.models import Max, QuerySet
 
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 MOST_SHADOWS = 3
 EXAMPLES = 20
 BATCH = 500
+TURN_SECONDS = 2.0
+"""How long one shadow is asked in one turn: the sweeper has more to do, however slow its rules are."""
+
 SETTLED = timedelta(seconds=60)
 """A decision is looked at when it is so old: then none with an earlier id can still be committed."""
 
@@ -100,7 +104,8 @@ def shadows() -> tuple[PolicySet, ...]:
 def observe(policy_set: PolicySet, now: datetime) -> Seen | None:
     """Replay the next records against a shadow; None when there is nothing to do. Reads only.
 
-    A shadow that cannot be compiled, or that fails at a record, would deny: that is counted as an error.
+    A shadow that cannot be compiled, or that fails at a record, would deny: that is counted as an error. A
+    slow one gets no further than its time allows, and goes on from there.
     """
     shadow = shadow_of(policy_set, current().tools)
     if not shadow.differs:
@@ -108,8 +113,9 @@ def observe(policy_set: PolicySet, now: datetime) -> Seen | None:
     records = list(_waiting(policy_set, now).order_by("pk")[:BATCH])
     if not records:
         return None
-    cells = _counted(records, shadow)
-    return Seen(policy_set.pk, policy_set.shadow_cursor, records[-1].pk, cells, len(records))
+    cells, last = _counted(records, shadow)
+    count = sum(cell.count for cell in cells.values())
+    return Seen(policy_set.pk, policy_set.shadow_cursor, last, cells, count)
 
 
 def store_seen(seen: Seen) -> bool:
@@ -145,7 +151,9 @@ def _waiting(policy_set: PolicySet, now: datetime) -> QuerySet[DecisionRecord]:
     return settled.filter(policy_set=policy_set) if policy_set.state == SetState.ACTIVE else settled
 
 
-def _counted(records: Sequence[DecisionRecord], shadow: Shadow) -> dict[_Cell, Count]:
+def _counted(records: Sequence[DecisionRecord], shadow: Shadow) -> tuple[dict[_Cell, Count], str]:
+    """Return what came out and the last record asked about; at least one is, in time or not."""
+    over = monotonic() + TURN_SECONDS
     snapshots = Snapshots()
     snapshots.load(records)
     cells: dict[_Cell, Count] = defaultdict(Count)
@@ -156,7 +164,9 @@ def _counted(records: Sequence[DecisionRecord], shadow: Shadow) -> dict[_Cell, C
         cell.count += 1
         cell.errors += failed
         cell.examples = [*cell.examples, record.pk][-EXAMPLES:]
-    return dict(cells)
+        if monotonic() >= over:
+            break
+    return dict(cells), record.pk
 
 
 def _answer(record: DecisionRecord, shadow: Shadow, snapshots: Snapshots) -> tuple[str, bool]:

@@ -111,6 +111,17 @@ def test_batches_are_bounded_and_follow_one_another(cast: Cast, monkeypatch: pyt
     assert sum(count for count, _ in counts(policy_set).values()) == 7
 
 
+def test_a_slow_shadow_stops_when_its_time_is_over_and_goes_on_from_there(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper that asks it also expires requests and finds lost workers."""
+    policy_set = put(validated_with(FORBID_EVIL))
+    keep_many(cast, 4)
+    monkeypatch.setattr(shadowing, "TURN_SECONDS", 0.0)
+    assert [watch(policy_set) for _ in range(5)] == [1, 1, 1, 1, 0]
+    assert counts(policy_set) == {("allow", "allow"): (2, 0), ("allow", "deny"): (2, 0)}
+
+
 def test_two_sweepers_count_a_record_once(cast: Cast) -> None:
     policy_set = put(validated_with(FORBID_EVIL))
     keep(echo(cast))
