@@ -14,6 +14,8 @@ from kernel.state import transition
 
 MAX_CODE = 64
 MAX_MESSAGE = 500
+MOST_OPEN = 5
+"""Jobs of one actor that wait or run at once: workers take them in order, and others wait behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,12 @@ class Ended:
 def queue_job(
     *, kind: str, subject: str, workspace_id: str, total: int | None, actor: Actor, now: datetime
 ) -> Job:
-    """Add a job for a worker to find. The event is that of its start."""
+    """Add a job for a worker to find. The event is that of its start.
+
+    ConflictError `conflict` while as many of this actor as may wait or run at once do.
+    """
+    if Job.objects.filter(started_by=actor.id, state__in=OPEN).count() >= MOST_OPEN:
+        raise ConflictError("conflict", f"{MOST_OPEN} jobs of yours wait or run; cancel one or wait for it.")
     return Job.objects.create(
         id=new_id("job", now),
         kind=kind,

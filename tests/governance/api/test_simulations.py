@@ -11,6 +11,7 @@ import pytest
 from django.db import transaction
 
 from governance.api.wire_simulations import flips_as_csv
+from governance.jobs.services import MOST_OPEN
 from governance.journal.models import JournalEvent
 from governance.models import Job
 from identity.models import Workspace
@@ -269,6 +270,19 @@ def test_a_large_simulation_becomes_a_job(people: People) -> None:
     again = people.wide.post(f"policy-sets/{draft.pk}/simulate", {"n": 2001}, Idempotency_Key="big")
     assert (again.status_code, again.json()["id"], again.json()["done"]) == (202, job["id"], 7)
     assert Job.objects.count() == 1
+
+
+def test_one_person_has_a_few_open_jobs_at_once_and_others_theirs(people: People) -> None:
+    draft = draft_with(FORBID_ALL, now=utc_now())
+
+    def ask(who: Caller) -> int:
+        return simulate(who, draft, n=2001).status_code
+
+    assert [ask(people.wide) for _ in range(MOST_OPEN + 1)] == [202] * MOST_OPEN + [409]
+    assert SimulationRun.objects.count() == MOST_OPEN
+    assert ask(people.operator) == 202
+    Job.objects.filter(subject=draft.pk).update(state="cancelled", finished_at=utc_now())
+    assert ask(people.wide) == 202
 
 
 # --- shadow -------------------------------------------------------------------------------------
