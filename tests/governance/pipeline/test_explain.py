@@ -26,6 +26,7 @@ from policy.epoch import raise_epoch
 from policy.label_models import LabelHolder
 from policy.models import AllowlistEntry, DecisionRecord, Tool
 from policy.runtime import current
+from policy.set_selectors import set_text
 from policy.types import EntityRef, Finding
 from tests.cast import principal
 from tests.governance.pipeline.world import ASKED, ECHO, INPUTS, LAUNCH, NOTE, SLEEP, World
@@ -254,7 +255,7 @@ def test_a_set_is_compiled_once_however_many_ask_for_it(
         policy_sets.put_file(
             principal=owner, set_id=row.pk, file_name="wrong.cedar", text="permit", seen_version=1, now=now
         )
-    runtime, text, compiled = current(), explain_selectors.set_text(row), []
+    runtime, text, compiled = current(), set_text(row), []
 
     def compile_slowly(*args: Any, **more: Any) -> CompiledSet | tuple[Finding, ...]:
         compiled.append(args)
