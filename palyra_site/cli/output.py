@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from palyra_site.cli.text import safe_json, visible, visible_lines
 from palyra_site.cli.world import World
 
 Fields = Iterable[tuple[str, Any]]
+_TIME = re.compile(r"(^|[._])(at|hour)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +157,13 @@ def pick(data: Mapping[str, Any], name: str) -> Any:
 
 
 def cell(value: Any, name: str = "") -> str:
-    """Return a value as one harmless line; times of columns that end in `_at` in local time."""
+    """Return a value as one harmless line; times of columns named `at`, `hour` or `…_at` in local time."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return visible(_local_time(value) if name.endswith("_at") else value)
+        return visible(_local_time(value) if _TIME.search(name) else value)
     return visible(_compact(value))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -178,3 +180,11 @@ def test_refusals_have_their_exit_codes(shell: Shell, refusal: httpx.Response, c
 def test_bad_arguments_and_a_missing_yes_reach_no_server(shell: Shell, arguments: tuple[str, ...]) -> None:
     result = shell("posture", *arguments)
     assert (result.code, result.requests) == (2, [])
+
+
+def test_the_time_of_an_act_is_local_like_every_other_time(shell: Shell) -> None:
+    row = {"id": "evt_1", "at": "2026-03-02T09:30:00.000Z", "tool": "echo"}
+    shell.replies = [answer({"object": "list", "data": [row], "has_more": False})]
+    local = datetime(2026, 3, 2, 9, 30, tzinfo=UTC).astimezone().isoformat(" ", "seconds")
+    assert shell("posture", "events").out.splitlines()[1].split("\t")[1] == local
+    assert json.loads(shell("posture", "events", "--json").out)["data"][0]["at"] == row["at"]
