@@ -15,6 +15,8 @@ FILE_LINES = 1_000
 SET_LINES = 3_000
 DIFF_LINES = 1_500
 MOST_RULES = 200
+LINE_CHARACTERS = 4_000
+"""Of a longer line the beginning is shown, and how much of it there is beyond."""
 _MARKS = {"+": "add", "-": "del", "@": "hunk", "\\": "hunk"}
 
 
@@ -79,7 +81,7 @@ def file_view(
     if rows[-1] == "" and len(rows) > 1:
         rows.pop()
     first = min(max(start, 1), len(rows))
-    part = rows[first - 1 : first - 1 + most]
+    part = [_bounded(one) for one in rows[first - 1 : first - 1 + most]]
     end = first + len(part)
     return FileView(
         name=file.name,
@@ -140,4 +142,9 @@ def _file_rows(files: Sequence[FileDiff]) -> tuple[FileRows, ...]:
 def _rows(unified: str) -> tuple[DiffLine, ...]:
     """Return the lines after the two that name the file; only a line feed ends one."""
     body = unified.removesuffix("\n").split("\n")[2:]
-    return tuple(DiffLine(_MARKS.get(one[:1], "same"), one) for one in body)
+    return tuple(DiffLine(_MARKS.get(one[:1], "same"), _bounded(one)) for one in body)
+
+
+def _bounded(line: str) -> str:
+    beyond = len(line) - LINE_CHARACTERS
+    return line if beyond <= 0 else f"{line[:LINE_CHARACTERS]}⟦{beyond} more characters⟧"

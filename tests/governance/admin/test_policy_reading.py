@@ -88,6 +88,15 @@ def test_changed_lines_carry_a_word_for_their_colour_and_are_bounded() -> None:
     assert large.files[1].left_off == 2
 
 
+def test_what_a_long_line_hides_is_counted() -> None:
+    file = SourceFile("a.cedar", "//" + "x" * 5_000 + " permit (principal, action, resource);")
+    (line,) = file_view(file, ()).lines
+    shown = "".join(piece for _, piece in line.pieces)
+    assert shown.endswith("x⟦1040 more characters⟧")
+    (changed,) = changes_of(diff_sets([], [file])).files
+    assert any(row.text.endswith("⟦1041 more characters⟧") for row in changed.rows)
+
+
 def test_a_page_lists_a_bounded_number_of_rules_and_counts_all() -> None:
     text = "".join(f'@id("rule_{n}")\npermit (principal, action, resource);\n' for n in range(MOST_RULES + 3))
     changes = changes_of(diff_sets([], [SourceFile("a.cedar", text)]))
