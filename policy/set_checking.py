@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from identity.roles import WorkspaceRole
 from kernel.canonical import digest, digest_bytes
@@ -16,7 +16,7 @@ from policy.schema import CedarSchema, build_schema
 from policy.set_files import policy_files
 from policy.set_tests import TestResult, finding_of, read_tests, run_set_tests
 from policy.shipped import baseline_ids
-from policy.types import Finding, ToolFacts
+from policy.types import Finding, ToolEntity, ToolFacts
 from policy.validation import KnownNames, validate_files
 
 ERROR = "error"
@@ -51,7 +51,8 @@ class Checked:
         return tuple(finding for finding in self.findings if finding.severity == ERROR)
 
 
-_recent: dict[tuple[SetText, str], Checked] = {}
+_STANDING = tuple(one.name for one in fields(ToolEntity))
+_recent: dict[tuple[SetText, str, frozenset[tuple[object, ...]]], Checked] = {}
 
 
 def check_text(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
@@ -59,7 +60,7 @@ def check_text(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
 
     The last few answers are kept: what was checked before a transaction costs little inside it.
     """
-    key = (text, catalog_digest(tools.values()))
+    key = (text, catalog_digest(tools.values()), _standing(tools))
     known = _recent.get(key)
     if known is None:
         known = _check_palyra(text, tools) if text.domain == DOMAIN else _check_domain(text)
@@ -67,6 +68,11 @@ def check_text(text: SetText, tools: Mapping[str, ToolFacts]) -> Checked:
             _recent.pop(next(iter(_recent), key), None)
         _recent[key] = known
     return known
+
+
+def _standing(tools: Mapping[str, ToolFacts]) -> frozenset[tuple[object, ...]]:
+    """Return what rules and tests read of tools besides their definitions, such as whether one is enabled."""
+    return frozenset(tuple(getattr(tool, name) for name in _STANDING) for tool in tools.values())
 
 
 def set_hash(text: SetText, schema_digest: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import cedarpy
@@ -10,7 +12,8 @@ import pytest
 
 from policy import positions, source, type_errors
 from policy.reading import MAX_FINDINGS, SourceFile
-from policy.shipped import baseline_ids
+from policy.set_checking import SetText, check_text
+from policy.shipped import baseline_files, baseline_ids
 from policy.type_errors import MAX_POLICY_COST
 from policy.types import Finding
 from policy.validation import KnownNames, validate_files
@@ -145,3 +148,22 @@ def test_an_annotation_holds_no_control_character(name: str) -> None:
 def test_an_annotation_may_have_several_lines() -> None:
     text = f'@id("abc") @description("a\n\tb") permit (principal is Palyra::User, {GET}, resource);'
     assert not [one for one in found(text) if one.severity == "error"]
+
+
+def test_a_kept_check_is_not_that_of_a_tool_which_was_switched_off_since() -> None:
+    """Activation promises that the tests of a set pass against the catalog as it is."""
+    test = {
+        "name": "echo may be called",
+        "request": {
+            "principal": {"type": "Agent", "id": "a"},
+            "action": "tool.execute",
+            "resource": {"type": "Tool", "id": "echo"},
+        },
+        "context": {"input": {"text": "hello"}},
+        "entities": {"allowlist": {"tools": ["echo"]}},
+        "expect": {"effect": "allow"},
+    }
+    text = SetText((*baseline_files(), SourceFile("a.test.json", json.dumps([test]))))
+    assert check_text(text, TOOLS).errors == ()
+    off = TOOLS | {"echo": replace(TOOLS["echo"], enabled=False)}
+    assert [one.code for one in check_text(text, off).errors] == ["test_failed"]
