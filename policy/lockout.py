@@ -31,7 +31,7 @@ def leaves_a_way(policy_set: PolicySet, client_ip: str, now: datetime) -> bool:
     """Tell whether under this set somebody who holds `policy.activate` would be permitted to use it.
 
     Each holder is put to the compiled set as the verb puts them: with a second factor, and once with and
-    once without the address that the activation comes from, since both are asked of every verb.
+    once without the address that the activation comes from, since it is not always known.
     """
     engine = candidate_engine(policy_set, load_tools())
     if engine is None:
