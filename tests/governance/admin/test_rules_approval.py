@@ -49,7 +49,7 @@ def request_id(world: World) -> str:
 def test_a_second_person_sees_what_changes_and_lets_it_be(world: World, request_id: str) -> None:
     before = require_set("active")
     form = Form(sign_in(world.owner), request_id)
-    for text in ("wants to put in force", "no_ftp", "7 recorded decisions", "Which rules change", REASON):
+    for text in ("wants to put in force", "no_ftp", "7 recorded decisions", "Rules that change", REASON):
         assert text in form.html
     assert "<script>alert" not in form.html
     assert "\u202e" not in form.html
