@@ -30,11 +30,9 @@ _TAKEN = re.compile(r"//#+ file: ")
 _COMMENTED = "//| "
 
 
-class ArchiveError(InvalidError):
-    """The archive is refused. Its one error has the code too_large, not_utf8 or bad_archive."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__("policy_invalid", detail, errors=(Detail("/archive", code, detail),))
+def unacceptable(finding: str, detail: str) -> InvalidError:
+    """Return the refusal of an archive; `finding` is too_large, not_utf8 or bad_archive."""
+    return InvalidError("policy_invalid", detail, errors=(Detail("/archive", finding, detail),))
 
 
 def pack(files: Sequence[SourceFile]) -> bytes:
@@ -64,15 +62,15 @@ def unpack(data: bytes, name: str) -> tuple[SourceFile, ...]:
     """Return the files of a zip, or of a Cedar text, by name.
 
     A text without file headers is one file, called `name` if a set may have such a file, else
-    `policies.cedar`. Raises ArchiveError for whatever a set cannot hold and whatever is not plain.
+    `policies.cedar`. Raises InvalidError for whatever a set cannot hold and whatever is not plain.
     """
     if len(data) > MAX_TEXT_BYTES:
-        raise ArchiveError("too_large", "The archive is larger than 8 MiB.")
+        raise unacceptable("too_large", "The archive is larger than 8 MiB.")
     files = _unzip(data) if data.startswith(_ZIP_STARTS) else _split(_decode(data, name), name)
     if not files:
-        raise ArchiveError("bad_archive", "The archive holds no file.")
+        raise unacceptable("bad_archive", "The archive holds no file.")
     if len({file.name for file in files}) < len(files):
-        raise ArchiveError("bad_archive", "The archive holds two files of the same name.")
+        raise unacceptable("bad_archive", "The archive holds two files of the same name.")
     return tuple(sorted(files, key=lambda file: file.name))
 
 
@@ -84,20 +82,20 @@ def _method(data: bytes) -> int:
 
 def _unzip(data: bytes) -> list[SourceFile]:
     if data.count(_DIRECTORY_ENTRY) > MAX_ENTRIES * 10:
-        raise ArchiveError("too_large", f"The archive has more than {MAX_ENTRIES} entries.")
+        raise unacceptable("too_large", f"The archive has more than {MAX_ENTRIES} entries.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return list(_entries(archive))
-    except ArchiveError:
+    except InvalidError:
         raise
     except Exception as error:  # damaged zips fail in many ways, all of which mean the same
-        raise ArchiveError("bad_archive", "The zip is damaged or not supported.") from error
+        raise unacceptable("bad_archive", "The zip is damaged or not supported.") from error
 
 
 def _entries(archive: zipfile.ZipFile) -> Iterator[SourceFile]:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise ArchiveError("too_large", f"The archive has more than {MAX_ENTRIES} entries.")
+        raise unacceptable("too_large", f"The archive has more than {MAX_ENTRIES} entries.")
     left = MAX_TEXT_BYTES
     for entry in entries:
         _require_plain(entry)
@@ -111,11 +109,11 @@ def _require_plain(entry: zipfile.ZipInfo) -> None:
     _require_name(entry.orig_filename)
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if entry.filename != entry.orig_filename or kind not in (0, stat.S_IFREG):
-        raise ArchiveError("bad_archive", f"{entry.filename} is not a plain file.")
+        raise unacceptable("bad_archive", f"{entry.filename} is not a plain file.")
     if entry.flag_bits & _ENCRYPTED:
-        raise ArchiveError("bad_archive", f"{entry.filename} is encrypted.")
+        raise unacceptable("bad_archive", f"{entry.filename} is encrypted.")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ArchiveError("bad_archive", f"{entry.filename} is compressed in a way that is not supported.")
+        raise unacceptable("bad_archive", f"{entry.filename} is compressed in a way that is not supported.")
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> bytes:
@@ -125,13 +123,13 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> bytes:
         while chunk := stream.read(_CHUNK):
             content += chunk
             if len(content) > left:
-                raise ArchiveError("too_large", "The files are larger than 8 MiB.")
+                raise unacceptable("too_large", "The files are larger than 8 MiB.")
             if len(content) > MAX_RATIO * max(entry.compress_size, 1):
-                raise ArchiveError(
+                raise unacceptable(
                     "too_large", f"{entry.filename} grows more than {MAX_RATIO} times when unpacked."
                 )
     if len(content) != entry.file_size:
-        raise ArchiveError("bad_archive", f"{entry.filename} does not have the size it claims.")
+        raise unacceptable("bad_archive", f"{entry.filename} does not have the size it claims.")
     return bytes(content)
 
 
@@ -139,14 +137,14 @@ def _require_name(name: str) -> None:
     if not is_file_name(name):
         shown = name.encode("ascii", "replace").decode()[:80]
         text = f"{shown!r} is no name of a policy file (x.cedar) or of a test (x.test.json)."
-        raise ArchiveError("bad_archive", text)
+        raise unacceptable("bad_archive", text)
 
 
 def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise ArchiveError("not_utf8", f"{name[:80]} is not UTF-8.") from error
+        raise unacceptable("not_utf8", f"{name[:80]} is not UTF-8.") from error
 
 
 def _split(text: str, name: str) -> list[SourceFile]:
@@ -156,9 +154,9 @@ def _split(text: str, name: str) -> list[SourceFile]:
     if not heads:
         return [SourceFile(name if POLICY_NAME.fullmatch(name) else SINGLE_NAME, text)]
     if any(line.strip() for line in lines[: heads[0]]):
-        raise ArchiveError("bad_archive", "There is text before the first file header.")
+        raise unacceptable("bad_archive", "There is text before the first file header.")
     if len(heads) > MAX_ENTRIES:
-        raise ArchiveError("too_large", f"The archive has more than {MAX_ENTRIES} files.")
+        raise unacceptable("too_large", f"The archive has more than {MAX_ENTRIES} files.")
     ends = [*heads[1:], len(lines)]
     return [_section(lines[start:end]) for start, end in zip(heads, ends, strict=True)]
 
@@ -169,7 +167,7 @@ def _section(lines: Sequence[str]) -> SourceFile:
     if not TEST_NAME.fullmatch(name):
         return SourceFile(name, "\n".join(map(_unescape, lines[1:])))
     if not all(line.startswith(_COMMENTED) for line in lines[1:]):
-        raise ArchiveError("bad_archive", f"A line of {name} does not begin with {_COMMENTED!r}.")
+        raise unacceptable("bad_archive", f"A line of {name} does not begin with {_COMMENTED!r}.")
     return SourceFile(name, "\n".join(line.removeprefix(_COMMENTED) for line in lines[1:]))
 
 

@@ -13,7 +13,8 @@ import zipfile
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from policy.archive import MAX_ENTRIES, ArchiveError, pack, pack_cedar, unpack
+from kernel.errors import InvalidError
+from policy.archive import MAX_ENTRIES, pack, pack_cedar, unpack
 from policy.reading import MAX_TEXT_BYTES, SourceFile
 
 RULE = 'permit (principal, action, resource); // "ünï"\r\n'
@@ -41,7 +42,7 @@ def zipped(entries: dict[str, bytes], **attributes: int) -> bytes:
 
 
 def refusal(data: bytes, name: str = "set.zip") -> str:
-    with pytest.raises(ArchiveError) as refused:
+    with pytest.raises(InvalidError) as refused:
         unpack(data, name)
     return refused.value.errors[0].code
 
@@ -59,7 +60,7 @@ def test_both_forms_come_back_byte_for_byte(content: dict[str, str]) -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_files_or_a_refusal(data: bytes) -> None:
     for content in (data, b"PK\x03\x04" + data, zipped({"a.cedar": b"x"})[:-30] + data):
-        with contextlib.suppress(ArchiveError):
+        with contextlib.suppress(InvalidError):
             unpack(content, "x.zip")
 
 

@@ -228,7 +228,7 @@ def test_unreadable_tables_deny_without_breaking_the_transaction(
         with connection.cursor() as cursor:
             cursor.execute("SELECT * FROM no_such_table")
 
-    monkeypatch.setattr(runtime, "_stamp", unreadable)
+    monkeypatch.setattr(runtime, "epoch_stamp", unreadable)
     with transaction.atomic():
         assert decide(facts=base).reason_code == "policy.no_active_set"
         assert Tool.objects.exists()

@@ -28,9 +28,7 @@ def show(ctx: typer.Context, *, session_id: SessionId) -> None:
     write_list(session, labels, {}, COLUMNS, everything=False)
 
 
-@app.command(
-    epilog=f'Example: palyra labels declassify {EXAMPLE} untrusted_content --reason "read it all"'
-)
+@app.command(epilog=f'Example: palyra labels declassify {EXAMPLE} untrusted_content --reason "read it all"')
 def declassify(
     ctx: typer.Context,
     *,

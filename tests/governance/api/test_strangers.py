@@ -7,16 +7,25 @@ from dataclasses import dataclass
 import pytest
 from django.db import transaction
 
+from governance.models import Job
 from identity.models import Membership, Workspace
 from identity.roles import INSTANCE_ONLY, WorkspaceRole
 from kernel.clock import utc_now
+from kernel.ids import new_id
+from policy.limits import prepare_limits
+from policy.models import PolicySet
 from tests.governance.api.routes import PRIVATE_ROUTES, Route
 from tests.governance.api.stepping import fresh, switch_on
 from tests.governance.api.test_matrix import hold_every_scope, row_of
 from tests.governance.api.world import Answer, Caller, World, add_person, owner_principal
+from tests.policy.lifecycles import simulated
 
 OWN = frozenset({"/api/v1/whoami", "/api/v1/tokens", "/api/v1/access/flags/{key}", "/api/v1/access/flags"})
 """What tells an outsider about themselves and their own workspace."""
+CATALOG = frozenset({"/api/v1/posture/{tool}", "/api/v1/tools/{name}"})
+"""What stands in every workspace, with what it means there."""
+RULES = "/api/v1/policy-sets/{set_id}"
+"""Rules belong to the installation: whoever may read them somewhere reads them, and nobody's calls."""
 READS = tuple(route for route in PRIVATE_ROUTES if route.method == "GET")
 WRITES = tuple(route for route in PRIVATE_ROUTES if route.method != "GET")
 OF_THEIR_OWN = frozenset({"POST /api/v1/runs", "POST /api/v1/agents", "POST /api/v1/workspaces"})
@@ -55,7 +64,34 @@ def objects(world: World) -> Objects:
             "team_id": "tm_01JD0000000000000000000000",
             "name": "echo",
             "key": "compat_api",
+            "set_id": simulated_set().pk,
+            "file_name": "baseline.cedar",
+            "number": "1",
+            "job_id": job_in(world).pk,
+            "tool": "echo",
+            "preset_id": "lockdown",
+            "event_id": "evt_01JD0000000000000000000000",
+            "recommendation_id": "rec:tighten:global::echo:disabled",
         }
+    )
+
+
+def simulated_set() -> PolicySet:
+    """Return the rules in force, with a simulation."""
+    active = PolicySet.objects.get(state="active")
+    simulated(active)
+    return active
+
+
+def job_in(world: World) -> Job:
+    now = utc_now()
+    return Job.objects.create(
+        id=new_id("job", now),
+        kind="simulation",
+        state="succeeded",
+        workspace_id=world.workspace.pk,
+        created_at=now,
+        finished_at=now,
     )
 
 
@@ -67,6 +103,7 @@ def outsider(world: World) -> Caller:
         elsewhere = Workspace.objects.create(
             id="wsp_01JD0000000000000000000000", slug="elsewhere", name="Elsewhere", created_at=now
         )
+        prepare_limits(workspace_id=elsewhere.pk)
         caller = add_person("outsider", elsewhere, owner_principal(world, now), WorkspaceRole.OWNER, now=now)
     return hold_every_scope(fresh(caller))
 
@@ -75,7 +112,7 @@ def mentions(answer: Answer, world: World, objects: Objects) -> list[str]:
     """Return which ids of the world an answer shows."""
     people = (world.owner, world.agent, world.agent_owner, world.approver, world.auditor)
     known = {one.id for one in people} | {objects.ids[name] for name in ("run_id", "call_id", "token_id")}
-    return sorted(one for one in known if one in answer.content.decode())
+    return sorted(one for one in known if one.encode() in answer.content)
 
 
 def test_a_stranger_reads_nothing_anywhere(world: World, objects: Objects) -> None:
@@ -96,6 +133,10 @@ def test_a_stranger_writes_nothing_anywhere(world: World, objects: Objects) -> N
         assert answer.status_code in (400, 401, 403, 404, 422, 428), (str(route), answer.content)
 
 
+def is_everywhere(route: Route) -> bool:
+    return route.template in OWN | CATALOG or route.template.startswith(RULES)
+
+
 def test_an_owner_of_another_workspace_reads_only_what_is_theirs(
     world: World, objects: Objects, outsider: Caller
 ) -> None:
@@ -103,7 +144,7 @@ def test_an_owner_of_another_workspace_reads_only_what_is_theirs(
         answer = objects.send(outsider, route)
         if route.permission in INSTANCE_ONLY:
             assert answer.status_code == 403, str(route)
-        elif "{" in route.template and route.template not in OWN and "{name}" not in route.template:
+        elif "{" in route.template and not is_everywhere(route):
             assert answer.status_code == 404, (str(route), answer.content)
         else:
             assert answer.status_code == 200, (str(route), answer.content)
@@ -116,7 +157,9 @@ def test_an_owner_of_another_workspace_changes_nothing_here(
     for route in WRITES:
         answer = objects.send(outsider, route)
         inside = f"{route.method} {route.template}" in OF_THEIR_OWN
-        assert inside or answer.status_code in (400, 403, 404, 422, 428), (str(route), answer.content)
+        tried = route.template == f"{RULES}/simulate" and answer.status_code == 409  # it is in force
+        refused = answer.status_code in (400, 403, 404, 422, 428)
+        assert inside or tried or refused, (str(route), answer.content)
 
 
 def test_the_objects_of_these_tests_are_there(world: World, objects: Objects) -> None:
