@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from identity.models import Agent, User
 from identity.roles import Permission
 from policy import runtime
+from policy.epoch import raise_epoch
 from policy.lifecycle import SetState
 from policy.models import PolicyEpoch, PolicyFile, PolicySet, Tool
 from policy.selectors import has_active_set, posture, tool_named
@@ -194,7 +195,7 @@ def test_lists_of_one_workspace_mean_nothing_in_another(cast: Cast) -> None:
 def test_without_an_active_set_everything_is_denied(cast: Cast) -> None:
     base = echo(cast)
     PolicySet.objects.update(state=SetState.SUPERSEDED)
-    PolicyEpoch.objects.update(stamp="moved")
+    raise_epoch()
     assert decide(facts=base).reason_code == "policy.no_active_set"
     assert not has_active_set()
 
@@ -215,7 +216,7 @@ def test_set_that_does_not_compile_denies_and_never_falls_back(cast: Cast) -> No
     PolicyFile.objects.create(policy_set=broken, name="a.cedar", text="permit (principal", position=0)
     PolicySet.objects.filter(pk=old.pk).update(state=SetState.SUPERSEDED)
     PolicySet.objects.filter(pk="pol_2").update(state=SetState.ACTIVE, hash="sha256:b")
-    PolicyEpoch.objects.update(stamp="moved")
+    raise_epoch()
     assert decide(facts=base).reason_code == "policy.no_active_set"
 
 

@@ -11,10 +11,10 @@ from django.db import transaction
 from kernel.errors import AuthenticationError, ConflictError, InvalidError, NotFoundError, RefusedError
 from kernel.record import Actor
 from policy.catalog import object_schema
+from policy.epoch import raise_epoch
 from policy.lifecycle import SetState
 from policy.models import (
     AllowlistEntry,
-    PolicyEpoch,
     PolicyFile,
     PolicySet,
     PostureEvent,
@@ -184,7 +184,7 @@ def test_only_holders_of_the_permission_change_the_catalog(cast: Cast) -> None:
 def test_cedar_can_refuse_what_the_permission_grants(cast: Cast) -> None:
     active = PolicySet.objects.get(state=SetState.ACTIVE)
     PolicySet.objects.filter(pk=active.pk).update(state=SetState.SUPERSEDED)
-    PolicyEpoch.objects.update(stamp="moved")
+    raise_epoch()
     with pytest.raises(RefusedError):
         register(actor=person(cast.owner.pk))
 
@@ -209,7 +209,7 @@ def test_schema_gate_names_its_reason(cast: Cast, name: str, raw: object, code: 
 
 def test_disabled_tool_is_refused(cast: Cast) -> None:
     Tool.objects.filter(name="echo").update(enabled=False)
-    PolicyEpoch.objects.update(stamp="moved")
+    raise_epoch()
     check = resolve_tool(name="echo", raw_input={"text": "a"}, workspace_id=cast.default.pk)
     assert check.reason_code == "schema.tool_disabled"
 
