@@ -108,7 +108,6 @@ def owner_of(cast: Cast) -> Principal:
 
 
 @pytest.mark.parametrize("name", VERBS)
-@pytest.mark.django_db(transaction=True)
 def test_a_verb_that_the_rules_forbid_is_refused_and_changes_nothing(name: str, cast: Cast) -> None:
     who = owner_of(cast)
     put_in_force(FORBID)
@@ -121,13 +120,11 @@ def test_a_verb_that_the_rules_forbid_is_refused_and_changes_nothing(name: str, 
 
 
 @pytest.mark.parametrize("name", [name for name in VERBS if name != "flags.change"])
-@pytest.mark.django_db(transaction=True)
 def test_the_same_verb_is_done_under_the_shipped_rules(name: str, cast: Cast) -> None:
     VERBS[name](owner_of(cast), cast)
 
 
 @pytest.mark.parametrize("name", VERBS)
-@pytest.mark.django_db(transaction=True)
 def test_without_rules_in_force_nothing_is_governed(name: str, cast: Cast) -> None:
     who = owner_of(cast)
     PolicySet.objects.update(state="superseded")
@@ -170,7 +167,6 @@ IN_SERVICES: dict[str, Verb] = {
 
 
 @pytest.mark.parametrize("name", IN_SERVICES)
-@pytest.mark.django_db(transaction=True)
 def test_a_service_that_asks_itself_tells_where_the_person_comes_from(name: str, cast: Cast) -> None:
     here = owner_of(cast)
     put_in_force(BY_ADDRESS)
