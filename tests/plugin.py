@@ -47,10 +47,14 @@ for _variable in ("PALYRA_WORKSPACES_DIR", "PALYRA_SANDBOX_DIR"):
     _make_place(_variable)
 
 
+CONSOLE = Path(__file__).parent / "governance" / "admin"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Write each test's needs into the report, so that the runner can tell a skip that must not be.
 
-    With `PALYRA_TEST_STORED` set, tests that touch no database are left out.
+    With `PALYRA_TEST_STORED` set, tests that touch no database are left out, and those of what pages of
+    the console say: on another database they go through the walk over every page and through the races.
     """
     for item in items:
         item.user_properties.extend(("needs", need) for need in NEEDS if item.get_closest_marker(need))
@@ -61,6 +65,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_stored(item: pytest.Item) -> bool:
+    if item.path.parent == CONSOLE and item.path.stem != "test_pages":
+        return item.get_closest_marker("postgres") is not None
     asked = set(getattr(item, "fixturenames", ()))
     marked = item.get_closest_marker("django_db") or item.get_closest_marker("postgres")
     return marked is not None or bool(asked & {"db", "transactional_db", "django_db_setup"})

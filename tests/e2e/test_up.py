@@ -126,7 +126,7 @@ def test_a_public_address_in_plain_http_is_refused(base: Path) -> None:
 
 def test_one_process_that_ends_takes_the_others_with_it(installation: Installation) -> None:
     installation.found()
-    marks = (("web", "uvicorn"), ("worker", "-Q sandbox"), ("jobs", "-Q jobs"), ("sweeper", "sweeper"))
+    marks = (("web", "uvicorn"), ("jobs", "-Q jobs"))  # all are watched alike
     for name, mark in marks:
         with starting(installation, "--no-demo") as session:
             session.await_text(LAST_LINE)
