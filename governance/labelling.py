@@ -111,9 +111,14 @@ def tool_of(call: ToolCall) -> ToolFacts | None:
     return None if call.operation == "skill.execute" else policy_selectors.tool_named(call.tool_name)
 
 
-def mark_task(run: Run, text: str, now: datetime) -> None:
-    """Mark the values of a run's task. The text itself is not kept."""
-    add_marks(holder=holder_of(run), data=text, origin="task", now=now)
+def mark_task(run: Run, text: str, now: datetime, *, by_person: bool) -> None:
+    """Mark the values of a run's task. The text itself is not kept.
+
+    What a session has read in untrusted content becomes part of its task by a person's word only: an agent
+    that was talked into something could otherwise put it into the task of a next run.
+    """
+    unless = None if by_person else "untrusted"
+    add_marks(holder=holder_of(run), data=text, origin="task", now=now, unless=unless)
 
 
 def mark_result(

@@ -24,8 +24,8 @@ from policy.marks import (
 _BATCH = 500
 
 
-def add_marks(*, holder: Holder, data: object, origin: str, now: datetime) -> None:
-    """Mark the values of a text or JSON value as seen by the holder.
+def add_marks(*, holder: Holder, data: object, origin: str, now: datetime, unless: str | None = None) -> None:
+    """Mark the values of a text or JSON value as seen by the holder; not those marked as `unless` before.
 
     A holder with more than MAX_MARKS of them is full, which taints every argument. Marks of a holder
     that is no session last as long as its labels.
@@ -40,6 +40,8 @@ def add_marks(*, holder: Holder, data: object, origin: str, now: datetime) -> No
     except TooManyValuesError:
         _fill(row)
         return
+    if unless is not None:
+        values = _without(values, _live(holder, now), unless)
     marks = (
         SessionValueMark(holder_id=holder.id, mark=digests(value)[0], origin=origin, added_at=now)
         for value in sorted(values)
@@ -82,6 +84,13 @@ def _values(tool_input: Mapping[str, object]) -> Iterable[str]:
             yield from values_in(texts)
         except TooManyValuesError:
             continue  # such an argument is tainted whatever is stored
+
+
+def _without(values: frozenset[str], live: QuerySet[SessionValueMark], origin: str) -> frozenset[str]:
+    """Return the values that carry no mark of this origin, under any key."""
+    known = {value: digests(value) for value in values}
+    marked = _origins(live, {mark for marks in known.values() for mark in marks})[origin]
+    return frozenset(value for value, marks in known.items() if marked.isdisjoint(marks))
 
 
 def _origins(live: QuerySet[SessionValueMark], wanted: set[bytes]) -> dict[str, set[bytes]]:

@@ -77,7 +77,8 @@ def open_run(
             run=run.id,
         )
         if wishes.get("task_text"):
-            labelling.mark_task(run, wishes["task_text"], now)
+            by_person = principal.kind is PrincipalKind.USER
+            labelling.mark_task(run, wishes["task_text"], now, by_person=by_person)
         if render is not None:
             idempotency.store(ticket, status=201, body=render(run), object_id=run.id)
     return run
