@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from governance import checks, labelling
 from governance.authority import require_permission
-from governance.gates import ON_ERROR, Finding, Gate, Verdict, denied
+from governance.gates import Finding, Gate, Verdict, guarded
 from governance.models import Run, ToolCall
 from governance.proposals import Draft, Found, Target
 from governance.recording import redacted_input
@@ -215,11 +215,7 @@ class _Stops:
 
     def take(self, gate: Gate, check: Callable[[], Finding[T]]) -> T | None:
         """Return what the gate found, None when it denies; what fails denies."""
-        try:
-            finding = check()
-        except Exception:
-            log.exception("gate %s could not be explained", gate.value)
-            finding = denied(ON_ERROR[gate], "The gate could not be evaluated, so the call is denied.")
+        finding = guarded(gate, check)
         if finding.verdict is not Verdict.PASS:
             self.rows.append(Stop(gate.value, finding.verdict.value, finding.code, finding.reason))
         return finding.value

@@ -106,6 +106,20 @@ def denied(code: str, reason: str, remediation: str | None = None) -> Finding[Va
     return Finding(Verdict.DENY, code, reason, None, remediation)
 
 
+def guarded(gate: Gate, check: Callable[[], Finding[Value]]) -> Finding[Value]:
+    """Return what a gate says; one whose own code fails denies with the gate's code."""
+    try:
+        return check()
+    except Exception:
+        log.exception("gate %s failed", gate.value)
+        return denied(ON_ERROR[gate], "The gate could not be evaluated, so the call is denied.")
+
+
+def _in_savepoint(check: Callable[[], Finding[Value]]) -> Finding[Value]:
+    with transaction.atomic():
+        return check()
+
+
 @dataclass(slots=True)
 class GateLog:
     """Runs gates one after the other and keeps a row of each."""
@@ -116,7 +130,7 @@ class GateLog:
     def take(self, gate: Gate, check: Callable[[], Finding[Value]]) -> Value:
         """Run one gate in a savepoint; return its value, or raise GateDenied with its row."""
         started = perf_counter()
-        finding = self._guarded(gate, check)
+        finding = guarded(gate, lambda: _in_savepoint(check))
         duration = round((perf_counter() - started) * 1000, 3)
         row = GateRow(gate, finding.verdict, finding.code, finding.reason, finding.remediation, duration)
         self.rows.append(row)
@@ -131,11 +145,3 @@ class GateLog:
             GateRow(gate, Verdict.SKIPPED, "gate.skipped", "", None, 0.0) for gate in Gate if gate not in seen
         ]
         return [row.as_json() for row in (*self.rows, *skipped)]
-
-    def _guarded(self, gate: Gate, check: Callable[[], Finding[Value]]) -> Finding[Value]:
-        try:
-            with transaction.atomic():
-                return check()
-        except Exception:
-            log.exception("gate %s failed", gate.value)
-            return denied(ON_ERROR[gate], "The gate could not be evaluated, so the call is denied.")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from governance import checks, labelling
-from governance.gates import ON_ERROR, Finding, Gate, Verdict, denied
+from governance.gates import Finding, Gate, Verdict, guarded
 from governance.models import Run, Session
 from governance.obligations import approval_needed, build_obligation
 from governance.proposals import Draft, Found, Proposal, Target
@@ -197,11 +197,7 @@ class LivePoint:
 
 def _asked(gate: Gate, check: Callable[[], Finding[T]]) -> T:
     """Return what a gate found; raises StoppedError when it denies, and when its own code fails."""
-    try:
-        finding = check()
-    except Exception:
-        log.exception("gate %s could not be asked", gate.value)
-        finding = denied(ON_ERROR[gate], "The gate could not be evaluated, so nothing is permitted.")
+    finding = guarded(gate, check)
     if finding.verdict is Verdict.DENY or finding.value is None:
         raise StoppedError(finding.code, finding.reason)
     return finding.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -48,7 +49,7 @@ def sweep(now: datetime) -> dict[str, int]:
         "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
         "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
         "runs_expired": _each(_overdue_runs(now), _expire_run, now),
-        "postures_expired": _expire_postures(now),
+        "postures_expired": _guarded("postures", lambda: _expire_postures(now)),
         "keys_forgotten": idempotency.sweep(now),
         "rejections_written": _each(rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now),
         "limits_forgotten": rate_limit.sweep(now),
@@ -57,7 +58,7 @@ def sweep(now: datetime) -> dict[str, int]:
         "sign_ins_forgotten": oidc_attempts.sweep(now),
         "sightings_forgotten": sightings.sweep(now),
         "jobs_lost": _jobs_lost(now),
-        "decisions_forgotten": _forget_decisions(now),
+        "decisions_forgotten": _guarded("decisions", lambda: _forget_decisions(now)),
     }
     if sandbox_selectors.queued_ids(1):
         wakeup.ring()
@@ -68,43 +69,42 @@ def sweep(now: datetime) -> dict[str, int]:
 
 
 def _jobs_lost(now: datetime) -> int:
-    count = 0
-    for job_id in jobs.lost_ids(now, SWEEP_LIMIT):
-        try:
-            job_verbs.lose(job_id=job_id, now=now)
-            count += 1
-        except ConflictError:
-            continue
-        except Exception:  # as for every other row
-            log.exception("the sweep of %s failed", job_id)
-    return count
+    def lose(job_id: str) -> int:
+        job_verbs.lose(job_id=job_id, now=now)
+        return 1
+
+    return sum(_guarded(one, partial(lose, one)) for one in jobs.lost_ids(now, SWEEP_LIMIT))
 
 
 def _forget_decisions(now: datetime) -> int:
     """Records are kept for a time or in a number, whichever is more; events of the journal stay."""
     term = timedelta(days=settings.PALYRA_DECISION_DAYS)
-    try:
-        with transaction.atomic(durable=True):
-            return sweep_records(
-                older_than=now - term, keep=settings.PALYRA_DECISION_ROWS, limit=DECISIONS_A_SWEEP
-            )
-    except Exception:  # as in `_each`
-        log.exception("the sweep of decisions failed")
-        return 0
+    with transaction.atomic(durable=True):
+        return sweep_records(
+            older_than=now - term, keep=settings.PALYRA_DECISION_ROWS, limit=DECISIONS_A_SWEEP
+        )
 
 
 def _each(ids: tuple[str, ...], act: Callable[[str, Actor, datetime], None], now: datetime) -> int:
-    actor, count = system_actor("sweeper"), 0
-    for one in ids:
-        try:
-            with transaction.atomic(durable=True):
-                act(one, actor, now)
-            count += 1
-        except ConflictError:
-            continue
-        except Exception:  # one row that cannot be swept must not keep the others waiting
-            log.exception("the sweep of %s failed", one)
-    return count
+    actor = system_actor("sweeper")
+
+    def sweep_one(one: str) -> int:
+        with transaction.atomic(durable=True):
+            act(one, actor, now)
+        return 1
+
+    return sum(_guarded(one, partial(sweep_one, one)) for one in ids)
+
+
+def _guarded(name: str, work: Callable[[], int]) -> int:
+    """Do one part of the sweep and return how much it did; one that fails keeps no other waiting."""
+    try:
+        return work()
+    except ConflictError:
+        return 0
+    except Exception:
+        log.exception("the sweep of %s failed", name)
+        return 0
 
 
 def _expire_one(request_id: str, actor: Actor, now: datetime) -> None:
@@ -155,12 +155,8 @@ def _write_rejections(row_id: str, actor: Actor, now: datetime) -> None:
 
 def _expire_postures(now: datetime) -> int:
     """Overrides whose end has come stopped counting by themselves; their rows go, with an event."""
-    try:
-        with transaction.atomic(durable=True):
-            return policy.expire_postures(actor=system_actor("sweeper"), now=now, record=record)
-    except Exception:  # as in `_each`
-        log.exception("the sweep of postures failed")
-        return 0
+    with transaction.atomic(durable=True):
+        return policy.expire_postures(actor=system_actor("sweeper"), now=now, record=record)
 
 
 def _overdue_runs(now: datetime) -> tuple[str, ...]:
