@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from functools import partial
 
 import pytest
-from django.db import connection
 
 from identity.models import User
-from kernel.errors import ConflictError, PalyraError, PreconditionFailedError
+from kernel.errors import ConflictError, PreconditionFailedError
 from policy.models import PolicyFile, PolicySet
 from policy.runtime import current
 from policy.set_selectors import require_set
 from tests.builders import RecordedEvents
 from tests.policy.conftest import installed
 from tests.policy.lifecycles import NO_FTP, activate, admin, draft, person, put, ready, rollback, validate
+from tests.racing import at_once
 
 THREADS = 8
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
-
-
-def at_once(*acts: Callable[[], object]) -> list[str]:
-    """Run all acts at the same moment; return each one's problem code, or an empty text."""
-    gate, codes = threading.Barrier(len(acts)), [""] * len(acts)
-
-    def run(index: int, act: Callable[[], object]) -> None:
-        try:
-            gate.wait()
-            act()
-        except PalyraError as refusal:
-            codes[index] = refusal.code
-        except BaseException as error:
-            codes[index] = repr(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=item) for item in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return codes
 
 
 def test_eight_activations_of_one_set_are_one() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import pytest
-from django.db import connection
 
 from approvals.models import ApprovalRequest
 from approvals.types import ReviewInput
@@ -18,13 +16,13 @@ from identity.models import User, Workspace
 from identity.roles import WorkspaceRole
 from identity.types import Principal
 from kernel.clock import utc_now
-from kernel.errors import PalyraError
 from policy.activation import ActivationWish
 from policy.models import PolicySet
 from policy.set_selectors import require_set
 from tests.cast import enrol, make_user, principal
 from tests.governance.api.world import World
 from tests.policy.lifecycles import NO_FTP, REASON, draft, person, put, simulated, validate
+from tests.racing import at_once
 
 pytestmark = [pytest.mark.postgres]
 WISH = ActivationWish(REASON, 1, 0)
@@ -66,7 +64,7 @@ def test_an_allow_and_an_activation_at_once_leave_one_set_in_force(committed_wor
     before = JournalEvent.objects.filter(type="policy.activated").count()
     acts: list[Callable[[], object]] = [partial(allow, second, request.pk)] * 4
     acts += [partial(activate, third, other)] * 4
-    codes = at_once(acts)
+    codes = at_once(*acts)
     assert set(codes) <= {"", "policy_base_moved", "conflict", "already_decided"}
     assert JournalEvent.objects.filter(type="policy.activated").count() == before + 1
     assert PolicySet.objects.filter(state="active").count() == 1
@@ -74,26 +72,3 @@ def test_an_allow_and_an_activation_at_once_leave_one_set_in_force(committed_wor
     won = require_set("active") == asked
     assert request.status == ("allowed" if won else "pending")
     assert request.reviews.count() == int(won)
-
-
-def at_once(acts: Sequence[Callable[[], object]]) -> list[str]:
-    """Run all acts at the same moment; return each one's problem code, or an empty text."""
-    gate, codes = threading.Barrier(len(acts)), [""] * len(acts)
-
-    def run(index: int, act: Callable[[], object]) -> None:
-        try:
-            gate.wait()
-            act()
-        except PalyraError as refusal:
-            codes[index] = refusal.code
-        except BaseException as error:
-            codes[index] = repr(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=item) for item in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return codes
