@@ -14,8 +14,7 @@ _STEP_UP_RISKS = frozenset({Risk.HIGH, Risk.CRITICAL})
 _KNOWN_RISKS = frozenset(Risk)
 
 DECIDED_WITH: Mapping[str, Permission] = {
-    SubjectType.TOOL: Permission.APPROVALS_DECIDE,
-    SubjectType.SKILL: Permission.APPROVALS_DECIDE,
+    **dict.fromkeys(SubjectType, Permission.APPROVALS_DECIDE),
     SubjectType.POLICY_ACTIVATION: Permission.POLICY_ACTIVATE,
 }
 """The permission that answers each kind of question; a kind that is not here is never asked."""

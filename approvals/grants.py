@@ -11,10 +11,13 @@ from approvals.lifecycle import GRANT_ALLOWED
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, GrantUse
 from approvals.scopes import grant_terms, unusable_because
 from approvals.types import GrantStatus
+from kernel.canonical import digest
 from kernel.errors import ConflictError
 from kernel.ids import new_id
 from kernel.record import Actor, Record
 from kernel.state import transition
+
+EXACT = {"v": 1, "constraints": [], "rest": "equal"}
 
 
 def create_grant(request: ApprovalRequest, covered: tuple[str, ...], now: datetime) -> Grant:
@@ -31,11 +34,17 @@ def create_grant(request: ApprovalRequest, covered: tuple[str, ...], now: dateti
         obligations_digest=request.obligations_digest,
         policy_set_hash=request.policy_set_hash,
         principal_id=request.requester_id,
+        workspace_id=request.workspace_id,
+        tool=request.tool,
         run_id=request.run_id,
+        pattern=EXACT,
+        pattern_digest=digest(EXACT),
+        rest_digest=request.action_digest,
         risk_ceiling=request.risk,
         uses_allowed=terms.uses_allowed,
         not_before=terms.not_before,
         expires_at=terms.expires_at,
+        created_at=now,
     )
     request.calls.filter(call_id__in=covered).update(grant=grant)
     return grant

@@ -9,7 +9,15 @@ from typing import Any
 from django.db import models
 from django.db.models import F, Q
 
-from approvals.types import GrantStatus, RequestStatus, Risk, Scope, SubjectType, Verdict
+from approvals.types import (
+    GrantStatus,
+    RequestStatus,
+    ReviewFinding,
+    Risk,
+    Scope,
+    SubjectType,
+    Verdict,
+)
 
 
 def _choices(values: type[StrEnum]) -> list[tuple[str, str]]:
@@ -19,7 +27,8 @@ def _choices(values: type[StrEnum]) -> list[tuple[str, str]]:
 class ApprovalRequest(models.Model):
     """One question about one action, bound to its digest.
 
-    `requester_owner_id` is the human behind the requester. `context_text` is canonical JSON.
+    `requester_owner_id` is the human behind the requester, `minter_id` the person who minted the token
+    it came with. `context_text` is canonical JSON. `seen_at` is when an eligible person first opened it.
     """
 
     id = models.CharField(primary_key=True, max_length=40)
@@ -37,15 +46,29 @@ class ApprovalRequest(models.Model):
     requester_kind = models.CharField(max_length=16)
     requester_id = models.CharField(max_length=40)
     requester_owner_id = models.CharField(max_length=40)
+    minter_id = models.CharField(max_length=40, blank=True)
+    on_behalf_of_id = models.CharField(max_length=40, blank=True)
     workspace_id = models.CharField(max_length=40)
     run_id = models.CharField(max_length=40, blank=True)
     session_id = models.CharField(max_length=40, blank=True)
+    device_id = models.CharField(max_length=40, blank=True)
+    channel = models.CharField(max_length=80, blank=True)
+    tool = models.CharField(max_length=160, blank=True)
+    skill_id = models.CharField(max_length=160, blank=True)
+    skill_digest = models.CharField(max_length=71, blank=True)
+    sas = models.CharField(max_length=16, blank=True)
+    edited_from_id = models.CharField(max_length=40, blank=True)
+    edited_by_id = models.CharField(max_length=40, blank=True)
+    resume = models.JSONField(default=dict)
+    break_glass = models.BooleanField(default=False)
     context_text = models.TextField()
     risk = models.CharField(max_length=16, choices=_choices(Risk))
     quorum = models.PositiveSmallIntegerField()
     requested_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(null=True)
+    reminded_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = (
@@ -83,7 +106,11 @@ class ApprovalRequest(models.Model):
 
 
 class Grant(models.Model):
-    """What an allowed request opened, and how much of it is used up."""
+    """What an allowed request opened, and how much of it is used up.
+
+    An empty text is a field that is no part of the match. `pattern` holds the constraints an approver
+    read; `rest_digest` is over the parameters that no constraint names, which must stay equal.
+    """
 
     id = models.CharField(primary_key=True, max_length=40)
     status = models.CharField(max_length=16, choices=_choices(GrantStatus), default=GrantStatus.ACTIVE)
@@ -96,12 +123,30 @@ class Grant(models.Model):
     obligations_digest = models.CharField(max_length=71)
     policy_set_hash = models.CharField(max_length=71)
     principal_id = models.CharField(max_length=40)
+    workspace_id = models.CharField(max_length=40)
+    tool = models.CharField(max_length=160, blank=True)
+    device_id = models.CharField(max_length=40, blank=True)
+    channel = models.CharField(max_length=80, blank=True)
+    session_id = models.CharField(max_length=40, blank=True)
     run_id = models.CharField(max_length=40, blank=True)
+    skill_id = models.CharField(max_length=160, blank=True)
+    skill_digest = models.CharField(max_length=71, blank=True)
+    tier_floor = models.CharField(max_length=8, blank=True)
+    egress_mode = models.CharField(max_length=16, blank=True)
+    pattern = models.JSONField()
+    pattern_digest = models.CharField(max_length=71)
+    rest_digest = models.CharField(max_length=71)
+    breadth = models.PositiveSmallIntegerField(default=0)
     risk_ceiling = models.CharField(max_length=16, choices=_choices(Risk))
     uses_allowed = models.PositiveIntegerField(null=True)
     uses = models.PositiveIntegerField(default=0)
     not_before = models.DateTimeField()
     expires_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+    reminded_at = models.DateTimeField(null=True)
+    revoked_by = models.CharField(max_length=40, blank=True)
+    revoked_at = models.DateTimeField(null=True)
+    revoke_reason = models.CharField(max_length=2000, blank=True)
 
     class Meta:
         constraints = (
@@ -111,7 +156,10 @@ class Grant(models.Model):
             ),
             models.CheckConstraint(condition=Q(expires_at__gt=F("not_before")), name="grant_expires_later"),
         )
-        indexes = (models.Index(fields=("status", "subject_type", "principal_id"), name="grant_lookup"),)
+        indexes = (
+            models.Index(fields=("status", "subject_type", "tool", "principal_id"), name="grant_lookup"),
+            models.Index(fields=("status", "expires_at"), name="grant_due"),
+        )
 
     def __str__(self) -> str:
         return f"{self.scope} grant of {self.subject_label}"
@@ -145,6 +193,8 @@ class Review(models.Model):
     verdict = models.CharField(max_length=8, choices=_choices(Verdict))
     scope = models.CharField(max_length=16, blank=True)
     ttl_ms = models.BigIntegerField(null=True)
+    pattern = models.JSONField(null=True)
+    break_glass = models.BooleanField(default=False)
     comment = models.CharField(max_length=2000, blank=True)
     surface = models.CharField(max_length=16)
     auth_method = models.CharField(max_length=16)
@@ -174,3 +224,51 @@ class GrantUse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.call_id} used {self.grant_id}"
+
+
+class DenialMemory(models.Model):
+    """A person's no to one action of one principal; the same action is denied until `expires_at`."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    principal_id = models.CharField(max_length=40)
+    action_digest = models.CharField(max_length=71)
+    request = models.ForeignKey(ApprovalRequest, models.PROTECT, related_name="denials")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("principal_id", "action_digest"), name="denial_one_per_action"),
+        )
+        indexes = (models.Index(fields=("expires_at",), name="denial_due"),)
+
+    def __str__(self) -> str:
+        return f"no to {self.action_digest} of {self.principal_id}"
+
+
+class BreakGlassReview(models.Model):
+    """What somebody else has to say, until `due_at`, about a decision made alone in an emergency."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    request = models.OneToOneField(ApprovalRequest, models.PROTECT, related_name="break_glass_review")
+    by = models.CharField(max_length=40)
+    created_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    reviewed_by = models.CharField(max_length=40, blank=True)
+    reviewed_at = models.DateTimeField(null=True)
+    finding = models.CharField(max_length=16, blank=True, choices=_choices(ReviewFinding))
+    comment = models.CharField(max_length=2000, blank=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(reviewed_by="", reviewed_at__isnull=True, finding="")
+                | (~Q(reviewed_by="") & Q(reviewed_at__isnull=False) & ~Q(finding="")),
+                name="break_glass_reviewed_whole",
+            ),
+            models.CheckConstraint(condition=~Q(reviewed_by=F("by")), name="break_glass_by_another"),
+        )
+        indexes = (models.Index(fields=("by", "due_at"), name="break_glass_due"),)
+
+    def __str__(self) -> str:
+        return f"break-glass of {self.request_id} by {self.by}"

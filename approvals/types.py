@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -28,11 +28,19 @@ class Verdict(StrEnum):
 
 
 class SubjectType(StrEnum):
-    """What a request is about. A part that asks about something else adds its name here."""
+    """What a request is about; no other subject may pass for `tool`."""
 
     TOOL = "tool"
     SKILL = "skill"
+    CHANNEL_SEND = "channel_send"
+    SECRET_ACCESS = "secret_access"
+    BROWSER_ACTION = "browser_action"
+    NODE_CAPABILITY = "node_capability"
+    DEVICE_PAIRING = "device_pairing"
+    BUDGET_OVERRIDE = "budget_override"
     POLICY_ACTIVATION = "policy_activation"
+    SAFETY_RELEASE = "safety_release"
+    ERASURE = "erasure"
 
 
 class RequestStatus(StrEnum):
@@ -50,6 +58,13 @@ class GrantStatus(StrEnum):
     REVOKED = "revoked"
 
 
+class ReviewFinding(StrEnum):
+    """What somebody else says about a break-glass decision."""
+
+    JUSTIFIED = "justified"
+    UNJUSTIFIED = "unjustified"
+
+
 class CloseCode(StrEnum):
     DECIDED = "decided"
     DENIED = "denied"
@@ -58,7 +73,9 @@ class CloseCode(StrEnum):
     RUN_CLOSED = "run_closed"
     AGENT_REVOKED = "agent_revoked"
     TOOL_DISABLED = "tool_disabled"
+    SUPERSEDED_BY_EDIT = "superseded_by_edit"
     POLICY_DENIES = "policy_denies"
+    FROZEN = "frozen"
     ERROR_INTERNAL = "error_internal"
     ERROR_NOTIFY = "error_notify"
     ERROR_RESUME = "error_resume"
@@ -110,6 +127,8 @@ class NewRequest:
     """A question somebody wants answered. `context` is what the approver sees, already masked.
 
     `call_id` names the tool call that waits for the answer; a question about something else has none.
+    `minter_id` is the person who minted the requester's token, `sas` the short string a device shows,
+    `resume` holds the ids that the asking part goes on with.
     """
 
     subject_type: str
@@ -129,6 +148,17 @@ class NewRequest:
     risk: str
     timeout_s: int
     call_id: str | None
+    minter_id: str = ""
+    on_behalf_of_id: str = ""
+    device_id: str = ""
+    channel: str = ""
+    tool: str = ""
+    skill_id: str = ""
+    skill_digest: str = ""
+    sas: str = ""
+    edited_from_id: str = ""
+    edited_by_id: str = ""
+    resume: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +174,8 @@ class ReviewInput:
     scope: str | None = None
     comment: str = ""
     ttl_ms: int | None = None
+    pattern: Mapping[str, object] | None = None
+    sas: str = ""
     seen_version: int | None = None
     otp_verified_at: datetime | None = None
     surface: str = "api"

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from governance.fields import CanonicalJSONField
+from governance.freeze_models import Freeze as Freeze
 from governance.job_models import Job as Job, Session as Session
 from governance.journal.models import (
     Attestation as Attestation,
@@ -15,6 +16,12 @@ from governance.journal.models import (
     JournalPayload as JournalPayload,
     JournalPending as JournalPending,
     JournalSubjectKey as JournalSubjectKey,
+)
+from governance.notifications.models import (
+    NotificationSubscription as NotificationSubscription,
+    OutboxEvent as OutboxEvent,
+    WebhookDelivery as WebhookDelivery,
+    WebhookEndpoint as WebhookEndpoint,
 )
 
 
@@ -32,7 +39,10 @@ class Run(models.Model):
     session_id = models.CharField(max_length=40, null=True)
     purpose = models.CharField(max_length=500, blank=True)
     labels = CanonicalJSONField(default=dict)
+    device_id = models.CharField(max_length=40, blank=True)
+    channel = models.CharField(max_length=80, blank=True)
     origin = models.CharField(max_length=16, default="manual")
+    origin_run_id = models.CharField(max_length=40, blank=True)
     approval_channel = models.CharField(max_length=16, default="interactive")
     max_calls = models.PositiveIntegerField()
     calls_used = models.PositiveIntegerField(default=0)
@@ -64,7 +74,11 @@ class Run(models.Model):
 
 
 class ToolCall(models.Model):
-    """A proposed call and what was decided about it. It has no status column: see `selectors.call_state`."""
+    """A proposed call and what was decided about it. It has no status column: see `selectors.call_state`.
+
+    `grant_id` is the grant that an answer gave it or, without `approval_id`, an earlier grant that covers
+    it. `finding` is what a person found out about an ambiguous call.
+    """
 
     EFFECTS = ("allow", "deny", "require_approval")
 
@@ -100,6 +114,10 @@ class ToolCall(models.Model):
     approval_id = models.CharField(max_length=40, null=True)
     grant_id = models.CharField(max_length=40, null=True)
     execution_id = models.CharField(max_length=40, null=True)
+    edited_from_id = models.CharField(max_length=40, null=True)
+    edited_by_id = models.CharField(max_length=40, null=True)
+    superseded_by_id = models.CharField(max_length=40, null=True)
+    finding = models.JSONField(null=True)
     result = CanonicalJSONField(null=True)
     error = CanonicalJSONField(null=True)
     idempotency_key = models.CharField(max_length=255, null=True)

@@ -52,6 +52,11 @@ def new_request(
         risk=risk,
         timeout_s=obligation.timeout_s,
         call_id=draft.call_id,
+        device_id=draft.run.device_id,
+        channel=draft.run.channel,
+        tool=target.name,
+        skill_id=target.skill.skill_id if target.skill else "",
+        skill_digest=target.definition_digest if target.skill else "",
     )
 
 

@@ -5,33 +5,24 @@ from __future__ import annotations
 from django.urls import path
 
 from governance.api import (
+    urls_approvals,
     urls_identity,
     urls_policy,
+    urls_runs,
     urls_tools,
     views_access,
-    views_approvals,
     views_bootstrap,
-    views_calls,
     views_tokens,
     views_tools,
 )
 
 urlpatterns = [
-    path("runs", views_calls.Runs.as_view()),
-    path("runs/<str:run_id>", views_calls.RunDetail.as_view()),
-    path("runs/<str:run_id>/cancel", views_calls.RunCancel.as_view()),
-    path("tool-calls", views_calls.ToolCalls.as_view()),
-    path("tool-calls/<str:call_id>", views_calls.ToolCallDetail.as_view()),
-    path("tool-calls/<str:call_id>/cancel", views_calls.ToolCallCancel.as_view()),
-    path("tool-calls/<str:call_id>/attestation", views_calls.ToolCallAttestation.as_view()),
+    *urls_runs.urlpatterns,
+    *urls_approvals.urlpatterns,
     path("tools", views_tools.Tools.as_view()),
     path("tools/catalog", views_tools.ToolCatalog.as_view()),
     path("tools/<str:name>", views_tools.ToolDetail.as_view()),
     path("tools/<str:name>/versions", views_tools.ToolVersions.as_view()),
-    path("approvals", views_approvals.Approvals.as_view()),
-    path("approvals/<str:approval_id>", views_approvals.ApprovalDetail.as_view()),
-    path("approvals/<str:approval_id>/decision", views_approvals.ApprovalDecision.as_view()),
-    path("approvals/<str:approval_id>/cancel", views_approvals.ApprovalCancel.as_view()),
     path("access/flags", views_access.AccessFlags.as_view()),
     path("access/flags/<str:key>", views_access.AccessFlagDetail.as_view()),
     path("access/flags/<str:key>/history", views_access.AccessFlagHistory.as_view()),
