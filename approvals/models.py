@@ -28,7 +28,9 @@ class ApprovalRequest(models.Model):
     """One question about one action, bound to its digest.
 
     `requester_owner_id` is the human behind the requester, `minter_id` the person who minted the token
-    it came with. `context_text` is canonical JSON. `seen_at` is when an eligible person first opened it.
+    it came with, `parties` everybody else who had a part in it, id to relation. `policy_epoch` is the
+    epoch at which policy was last asked whether it still permits this. `context_text` is canonical JSON.
+    `seen_at` is when an eligible person first opened it.
     """
 
     id = models.CharField(primary_key=True, max_length=40)
@@ -47,6 +49,7 @@ class ApprovalRequest(models.Model):
     requester_id = models.CharField(max_length=40)
     requester_owner_id = models.CharField(max_length=40)
     minter_id = models.CharField(max_length=40, blank=True)
+    parties = models.JSONField(default=dict)
     on_behalf_of_id = models.CharField(max_length=40, blank=True)
     workspace_id = models.CharField(max_length=40)
     run_id = models.CharField(max_length=40, blank=True)
@@ -61,6 +64,7 @@ class ApprovalRequest(models.Model):
     edited_by_id = models.CharField(max_length=40, blank=True)
     resume = models.JSONField(default=dict)
     break_glass = models.BooleanField(default=False)
+    policy_epoch = models.PositiveBigIntegerField(default=0)
     context_text = models.TextField()
     risk = models.CharField(max_length=16, choices=_choices(Risk))
     quorum = models.PositiveSmallIntegerField()

@@ -127,8 +127,9 @@ class NewRequest:
     """A question somebody wants answered. `context` is what the approver sees, already masked.
 
     `call_id` names the tool call that waits for the answer; a question about something else has none.
-    `minter_id` is the person who minted the requester's token, `sas` the short string a device shows,
-    `resume` holds the ids that the asking part goes on with.
+    `minter_id` is the person who minted the requester's token, `parties` are other people who had a part
+    in it (id to relation), `sas` the short string a device shows, `resume` holds the ids that the asking
+    part goes on with.
     """
 
     subject_type: str
@@ -149,6 +150,7 @@ class NewRequest:
     timeout_s: int
     call_id: str | None
     minter_id: str = ""
+    parties: Mapping[str, str] = field(default_factory=dict)
     on_behalf_of_id: str = ""
     device_id: str = ""
     channel: str = ""

@@ -252,7 +252,12 @@ class FeatureFlagChange(models.Model):
 
 
 class Agent(models.Model):
-    """A program that acts for a human owner."""
+    """A program that acts for a human owner.
+
+    `parties` names people beside the owner who had a hand in whose it is: id to `registrant` or
+    `former_owner`. None of them answers its questions. `limits` holds what differs for it from the
+    limits of asking, by name.
+    """
 
     id = models.CharField(primary_key=True, max_length=40)
     owner = models.ForeignKey(User, models.PROTECT, related_name="agents")
@@ -262,6 +267,8 @@ class Agent(models.Model):
     state = models.CharField(max_length=16, choices=_choices(tuple(AgentState)), default=AgentState.ACTIVE)
     composition_digest = models.CharField(max_length=71, null=True)
     authority_epoch = models.PositiveIntegerField(default=0)
+    parties = models.JSONField(default=dict)
+    limits = models.JSONField(default=dict)
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField()
 

@@ -46,6 +46,8 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(choices=[(identity.lifecycle.AgentState['ACTIVE'], identity.lifecycle.AgentState['ACTIVE']), (identity.lifecycle.AgentState['SUSPENDED'], identity.lifecycle.AgentState['SUSPENDED']), (identity.lifecycle.AgentState['ARCHIVED'], identity.lifecycle.AgentState['ARCHIVED'])], default=identity.lifecycle.AgentState['ACTIVE'], max_length=16)),
                 ('composition_digest', models.CharField(max_length=71, null=True)),
                 ('authority_epoch', models.PositiveIntegerField(default=0)),
+                ('parties', models.JSONField(default=dict)),
+                ('limits', models.JSONField(default=dict)),
                 ('version', models.PositiveIntegerField(default=1)),
                 ('created_at', models.DateTimeField()),
             ],
