@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from approvals.ending import expire_now
 from approvals.models import ApprovalCall, ApprovalRequest
 from approvals.types import NewRequest, RequestStatus, Risk, SubjectType
+from identity.parties import MINTER
 from kernel.canonical import canonical, digest
 from kernel.clock import wire_time
 from kernel.errors import ConflictError, InvalidError
@@ -31,7 +32,7 @@ def open_request(*, request: NewRequest, actor: Actor, now: datetime, record: Re
         expire_now(twin, now, record)
         twin = None
     if twin is not None:
-        return _attach(twin, request.call_id, actor, now, record)
+        return _attach(twin, request, actor, now, record)
     try:
         with transaction.atomic():
             created = _insert(request, now)
@@ -39,7 +40,7 @@ def open_request(*, request: NewRequest, actor: Actor, now: datetime, record: Re
         twin = _pending_twin(request)
         if twin is None:
             raise ConflictError("conflict", "The request met another one.") from None
-        return _attach(twin, request.call_id, actor, now, record)
+        return _attach(twin, request, actor, now, record)
     if request.call_id is not None:
         _wait(created, request.call_id, 1, now)
     record(
@@ -98,6 +99,7 @@ def _insert(request: NewRequest, now: datetime) -> ApprovalRequest:
         requester_id=request.requester_id,
         requester_owner_id=request.requester_owner_id,
         minter_id=request.minter_id,
+        parties=dict(request.parties),
         on_behalf_of_id=request.on_behalf_of_id,
         workspace_id=request.workspace_id,
         run_id=request.run_id or "",
@@ -120,12 +122,16 @@ def _insert(request: NewRequest, now: datetime) -> ApprovalRequest:
 
 
 def _attach(
-    twin: ApprovalRequest, call_id: str | None, actor: Actor, now: datetime, record: Record
+    twin: ApprovalRequest, asked: NewRequest, actor: Actor, now: datetime, record: Record
 ) -> ApprovalRequest:
+    """Let another call wait on a question. Whoever had a part in that call has one in the question now."""
+    call_id = asked.call_id
     if call_id is None:
         return twin
+    joined = {asked.minter_id: MINTER} if asked.minter_id not in ("", twin.minter_id) else {}
+    twin.parties = {**asked.parties, **joined, **twin.parties}
     twin.version += 1
-    twin.save(update_fields=["version"])
+    twin.save(update_fields=["version", "parties"])
     _wait(twin, call_id, twin.calls.count() + 1, now)
     record(
         event="approval.attached",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from approvals.types import Risk, SubjectType
@@ -12,6 +12,8 @@ from identity.roles import Permission
 FRESH_SECONDS = 300
 _STEP_UP_RISKS = frozenset({Risk.HIGH, Risk.CRITICAL})
 _KNOWN_RISKS = frozenset(Risk)
+_EDITS_COUNT = frozenset({Risk.LOW, Risk.MEDIUM})
+"""Risks at which changing the arguments is an answer by itself, so the editor needs no second person."""
 
 DECIDED_WITH: Mapping[str, Permission] = {
     **dict.fromkeys(SubjectType, Permission.APPROVALS_DECIDE),
@@ -26,8 +28,9 @@ INSTANCE_WIDE: frozenset[str] = frozenset({SubjectType.POLICY_ACTIVATION})
 class Reviewer:
     """A principal as read at the decision. `permitted` says that the deciding permission is held here now.
 
-    `second_factor` says that the login used a one-time code; `otp_verified_at` when one was last
-    accepted; `sole_holder` that no other active person of the instance may decide.
+    `second_factor` says that the login used a one-time code and `login_code_at` when, while that is
+    fresh; `otp_verified_at` when one was accepted for this answer; `sole_holder` that no other active
+    person of the instance may decide.
     """
 
     is_person: bool
@@ -37,11 +40,16 @@ class Reviewer:
     second_factor: bool
     otp_verified_at: datetime | None
     sole_holder: bool
+    login_code_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What eligibility reads of a request."""
+    """What eligibility reads of a request.
+
+    `parties` maps people to the part they had in who asks. `on_behalf_of_id` and `edited_by_id` are empty
+    for nobody; `excluded` are people who made what is asked about, as `excluded_as` says.
+    """
 
     requester_id: str
     requester_owner_id: str
@@ -51,6 +59,11 @@ class Question:
     step_up: bool
     reviewer_ids: frozenset[str]
     excluded: frozenset[str] = frozenset()
+    excluded_as: str = "author"
+    parties: Mapping[str, str] = field(default_factory=dict)
+    on_behalf_of_id: str = ""
+    edited_by_id: str = ""
+    workspace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +107,49 @@ def has_every_role(roles: frozenset[str], role_sets: tuple[frozenset[str], ...])
     return all(roles & wanted for wanted in role_sets)
 
 
+def may_break_glass(person: Reviewer, question: Question, now: datetime) -> Eligibility:
+    """Decide whether `person` may allow alone in an emergency; `permitted` is of that permission.
+
+    Waived are the quorum, the role sets and the rule about whose agent it is. Nobody forces a question
+    of their own, or one about what they wrote. A code for this very decision is needed at any risk.
+    """
+    if not person.is_person:
+        return Eligibility(False, "reviewer_is_agent")
+    if not person.permitted:
+        return Eligibility(False, "not_a_reviewer")
+    relation = relation_to(person.id, replace(question, requester_owner_id="", parties={}))
+    if relation is not None:
+        return Eligibility(False, "self_review", relation)
+    if person.id in question.reviewer_ids:
+        return Eligibility(False, "conflict")
+    if person.otp_verified_at != now:
+        return Eligibility(False, "step_up_required")
+    return Eligibility(True)
+
+
 def relation_to(person_id: str, question: Question) -> str | None:
     """Return what makes the question this person's own, or None."""
     if person_id == question.requester_id:
         return "requester"
     if person_id == question.requester_owner_id:
         return "owner"
-    return "author" if person_id in question.excluded else None
+    if person_id in question.parties:
+        return question.parties[person_id]
+    if person_id == question.on_behalf_of_id:
+        return "on_behalf_of"
+    if person_id in question.excluded:
+        return question.excluded_as
+    return "editor" if person_id == question.edited_by_id and question.risk not in _EDITS_COUNT else None
 
 
 def _code_is_fresh(person: Reviewer, question: Question, alone: bool, now: datetime) -> bool:
-    if not person.second_factor and not _within(person.otp_verified_at, now):
+    fresh = _within(person.otp_verified_at, now) or _within(person.login_code_at, now)
+    if not person.second_factor and not fresh:
         return False
     if question.risk == Risk.CRITICAL or question.risk not in _KNOWN_RISKS:
         return person.otp_verified_at == now
     if question.risk in _STEP_UP_RISKS or question.step_up or alone:
-        return _within(person.otp_verified_at, now)
+        return fresh
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
@@ -14,14 +14,17 @@ from approvals.eligibility import (
     Question,
     Reviewer,
     has_every_role,
+    may_break_glass,
     may_review,
+    relation_to,
 )
 from approvals.lifecycle import ApprovalOutcome
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
-from approvals.types import NewRequest, RequestStatus, Verdict
+from approvals.types import NewRequest, RequestStatus, Risk, SubjectType, Verdict
 from identity.authorization import authorize, strength_of
+from identity.parties import MINTER, parties_of_agent
 from identity.roles import Permission
-from identity.selectors import effective_roles, holders, instance_holders, permissions_of_user
+from identity.selectors import agent_owner, effective_roles, holders, instance_holders, permissions_of_user
 from identity.types import AuthStrength, Principal, PrincipalKind
 
 
@@ -30,7 +33,7 @@ class ApprovalClaim:
     """What a claim reads of the answer: who allowed, in which roles, and what may be consumed.
 
     `count` is the number of distinct people in `deciders`; `single_operator` says that one of them
-    acted alone by the sole-operator rule.
+    stands for the whole quorum, by the sole-operator rule or by breaking the glass.
     """
 
     request: ApprovalRequest
@@ -59,7 +62,7 @@ def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
         roles=frozenset(role for review in counting for role in review.roles),
         deciders=counted,
         count=len(counted),
-        single_operator=any(review.single_operator for review in counting),
+        single_operator=any(review.single_operator or review.break_glass for review in counting),
     )
 
 
@@ -152,16 +155,37 @@ def eligible_reviewers(
 
 def has_eligible_reviewer(request: NewRequest, now: datetime) -> bool:
     """Tell whether anybody at all could answer this question."""
+    editor = {request.edited_by_id} if request.risk in (Risk.HIGH, Risk.CRITICAL) else set()
+    parties = {*request.parties, request.minter_id, request.on_behalf_of_id, *editor}
     return bool(
         eligible_reviewers(
             subject_type=request.subject_type,
             workspace_id=request.workspace_id,
             role_sets=request.obligation.role_sets,
-            excluded=request.obligation.excluded,
+            excluded=request.obligation.excluded | parties,
             requester_id=request.requester_id,
             requester_owner_id=request.requester_owner_id,
             now=now,
         )
+    )
+
+
+def reviewers_of(request: ApprovalRequest, now: datetime) -> frozenset[str]:
+    """Return the people who could still answer a stored request at `now`, freshness of login aside."""
+    question = question_now(request)
+    able = eligible_reviewers(
+        subject_type=request.subject_type,
+        workspace_id=request.workspace_id,
+        role_sets=question.role_sets,
+        requester_id=request.requester_id,
+        requester_owner_id=request.requester_owner_id,
+        now=now,
+    )
+    alone = sole_decider(request.subject_type, now)
+    return frozenset(
+        person
+        for person in able - question.reviewer_ids
+        if person == alone or relation_to(person, question) is None
     )
 
 
@@ -193,6 +217,9 @@ def reviewer_of(
         second_factor=strength_of(principal, now) >= AuthStrength.MFA,
         otp_verified_at=otp_verified_at,
         sole_holder=sole_decider(subject_type, now) == principal.id,
+        login_code_at=principal.authenticated_at
+        if strength_of(principal, now) >= AuthStrength.FRESH_MFA
+        else None,
     )
 
 
@@ -207,26 +234,65 @@ def eligibility_of(
         otp_verified_at=otp_verified_at,
         now=now,
     )
-    return may_review(reviewer, question_of(request), now)
+    return may_review(reviewer, question_now(request), now)
+
+
+def glass_breaking_of(
+    *, request: ApprovalRequest, principal: Principal, otp_verified_at: datetime | None = None, now: datetime
+) -> Eligibility:
+    """Return whether this principal could allow alone in an emergency now.
+
+    Needs both permissions: the one that answers such a question and the one to force it.
+    """
+    reviewer = reviewer_of(
+        principal,
+        subject_type=request.subject_type,
+        workspace_id=request.workspace_id,
+        otp_verified_at=otp_verified_at,
+        now=now,
+    )
+    forcing = Permission.APPROVALS_BREAK_GLASS
+    verdict = authorize(principal, forcing, workspace_id=request.workspace_id, flags=principal.flags, now=now)
+    permitted = verdict.reason in ("permitted", "step_up_required") and _holds(
+        forcing, principal.id, request.workspace_id, now
+    )
+    person = replace(reviewer, permitted=reviewer.permitted and permitted)
+    return may_break_glass(person, question_now(request), now)
 
 
 def eligible_now(request: ApprovalRequest, reviews: list[Review], now: datetime) -> frozenset[str]:
-    """Return which of these reviewers may still decide at `now`: a demoted one no longer counts."""
-    role_sets = question_of(request).role_sets
+    """Return which of these reviewers may still decide at `now`.
+
+    Somebody who was demoted, or became a party to the question, no longer counts. What the sole-operator
+    rule or breaking the glass excused stays excused.
+    """
+    question = question_now(request)
     permission = DECIDED_WITH[request.subject_type]
     return frozenset(
         review.reviewer_id
         for review in reviews
         if _holds(permission, review.reviewer_id, request.workspace_id, now)
-        and (
-            review.single_operator
-            or has_every_role(_role_texts(review.reviewer_id, request.workspace_id, now), role_sets)
-        )
+        and (review.single_operator or review.break_glass or _still_fits(review.reviewer_id, question, now))
     )
 
 
+def question_now(request: ApprovalRequest) -> Question:
+    """Return the question with the people who stand behind the requester by now, and not only when it asked.
+
+    Whoever took over an agent, or gave it away, does not answer what it asked before.
+    """
+    question = question_of(request)
+    if request.requester_kind != PrincipalKind.AGENT:
+        return question
+    since = parties_of_agent(request.requester_id)
+    owner = agent_owner(request.requester_id)
+    newer = {owner: "owner"} if owner is not None else {}
+    return replace(question, parties={**since, **newer, **question.parties})
+
+
 def question_of(request: ApprovalRequest) -> Question:
-    """Return what eligibility reads of a stored request."""
+    """Return what eligibility reads of a stored request; asks the database nothing but its reviews."""
+    minter = {request.minter_id: MINTER} if request.minter_id else {}
     return Question(
         requester_id=request.requester_id,
         requester_owner_id=request.requester_owner_id,
@@ -236,7 +302,17 @@ def question_of(request: ApprovalRequest) -> Question:
         step_up=bool(request.obligations["step_up"]),
         reviewer_ids=frozenset(review.reviewer_id for review in request.reviews.all()),
         excluded=frozenset(request.obligations["excluded"]),
+        excluded_as="starter" if request.subject_type == SubjectType.DEVICE_PAIRING else "author",
+        parties={**request.parties, **minter},
+        on_behalf_of_id=request.on_behalf_of_id,
+        edited_by_id=request.edited_by_id,
+        workspace_id=request.workspace_id,
     )
+
+
+def _still_fits(person: str, question: Question, now: datetime) -> bool:
+    roles = _role_texts(person, question.workspace_id, now)
+    return has_every_role(roles, question.role_sets) and relation_to(person, question) is None
 
 
 def _holds(permission: Permission, person: str, workspace_id: str, now: datetime) -> bool:

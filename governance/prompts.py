@@ -14,6 +14,7 @@ from governance.obligations import as_json
 from governance.proposals import Draft, Found, Placement, Target
 from governance.safety.secrets import mask
 from governance.safety.visible import visible
+from identity.parties import parties_to
 from kernel.canonical import canonical
 from kernel.clock import wire_time
 
@@ -34,6 +35,7 @@ def new_request(
 ) -> NewRequest:
     """Return the question for gate 9, bound to action digest, policy set and tool definition."""
     explanation = found.decision.explanation if found.decision else None
+    parties = parties_to(draft.principal)
     return NewRequest(
         subject_type="skill" if target.skill else "tool",
         subject_id=draft.call_id,
@@ -45,6 +47,8 @@ def new_request(
         requester_kind=draft.principal.kind.value,
         requester_id=draft.principal.id,
         requester_owner_id=draft.principal.owner_id,
+        minter_id=parties.minter,
+        parties=parties.others,
         workspace_id=draft.run.workspace_id,
         run_id=draft.run.id,
         session_id=draft.run.session_id,

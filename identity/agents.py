@@ -12,6 +12,7 @@ from identity.authority import require_authority
 from identity.inserting import insert, invalid, update
 from identity.lifecycle import AGENT_ALLOWED, AgentState
 from identity.models import Agent, ApiToken, User, Workspace
+from identity.parties import FORMER_OWNER, REGISTRANT
 from identity.revocation import revoke_token
 from identity.roles import Permission
 from identity.selectors import permissions_of_user
@@ -45,6 +46,7 @@ def register_agent(
         workspace=workspace,
         name=require_name("/name", name, LONGEST_NAME),
         purpose=require_note("/purpose", purpose),
+        parties={actor.id: REGISTRANT} if actor.kind == "user" and actor.id != owner.pk else {},
         created_at=now,
     )
     insert(agent, _TAKEN)
@@ -84,6 +86,7 @@ def change_agent(
     if "owner_id" in changed:
         _require_answerable(changed["owner_id"], agent.workspace_id, now)
         agent.authority_epoch += 1
+        agent.parties = _parties_after(agent, actor)
     for name, value in changed.items():
         setattr(agent, name, value)
     agent.version += 1
@@ -146,6 +149,13 @@ def _held(agent_id: str, actor: Actor, now: datetime) -> Agent:
         raise NotFoundError("not_found", "There is no such agent.")
     require_authority(actor, Permission.AGENTS_MANAGE, agent.workspace_id, now)
     return agent
+
+
+def _parties_after(agent: Agent, actor: Actor) -> dict[str, str]:
+    """Whose an agent was, and who gave it away, is not forgotten when it goes to somebody else."""
+    giver = {actor.id: REGISTRANT} if actor.kind == "user" else {}
+    before: dict[str, str] = agent.parties
+    return giver | before | {agent.owner_id: FORMER_OWNER}
 
 
 def _require_answerable(owner_id: str, workspace_id: str, now: datetime) -> None:
