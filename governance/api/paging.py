@@ -39,8 +39,8 @@ def page(
     """
     limit = read_integer(filters, "limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
     order = _order(filters)
-    scope = _scope(request, filters)
-    after = _after(filters, scope)
+    scope = scope_of(request, filters)
+    after = after_of(filters, scope)
     if after is not None:
         rows = rows.filter(id__lt=after) if order == "desc" else rows.filter(id__gt=after)
     ordered = rows.order_by("-id" if order == "desc" else "id")
@@ -50,7 +50,7 @@ def page(
         found = list(islice(filter(keep, ordered.iterator(chunk_size=CHUNK)), limit + 1))
     shown = found[:limit]
     more = len(found) > limit
-    cursor = signing.dumps({"after": str(shown[-1].pk), "scope": scope}, salt=_SALT) if more else None
+    cursor = cursor_at(str(shown[-1].pk), scope) if more else None
     return Response({"object": "list", "data": render(shown), "has_more": more, "next_cursor": cursor})
 
 
@@ -61,13 +61,19 @@ def _order(filters: Mapping[str, list[str]]) -> str:
     return order[0]
 
 
-def _scope(request: Request, filters: Mapping[str, list[str]]) -> str:
+def scope_of(request: Request, filters: Mapping[str, list[str]]) -> str:
     """What a cursor is bound to: who asks, where, and with which filters."""
     stable = {name: sorted(values) for name, values in filters.items() if name not in ("limit", "cursor")}
     return digest({"path": request.path, "principal": caller(request).id, "filters": stable})
 
 
-def _after(filters: Mapping[str, list[str]], scope: str) -> str | None:
+def cursor_at(last_id: str, scope: str) -> str:
+    """Return the cursor of the page behind this row."""
+    return signing.dumps({"after": last_id, "scope": scope}, salt=_SALT)
+
+
+def after_of(filters: Mapping[str, list[str]], scope: str) -> str | None:
+    """Return the id behind which the asked page begins; MalformedError `invalid_cursor` for a foreign one."""
     given = filters.get("cursor")
     if given is None:
         return None

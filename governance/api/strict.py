@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
@@ -107,6 +108,28 @@ def read_texts(values: Mapping[str, list[str]], name: str) -> list[str]:
     if len(given) > MAX_VALUES or any(len(text) > LONGEST_VALUE or "\0" in text for text in given):
         raise MalformedError("invalid_parameter", f"{name} takes up to {MAX_VALUES} short texts.")
     return given
+
+
+def read_time(values: Mapping[str, list[str]], name: str) -> datetime | None:
+    """Return one RFC 3339 time of the query with its offset, or None; MalformedError for anything else."""
+    given = values.get(name)
+    if given is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(given[0]) if len(given) == 1 and "T" in given[0] else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise MalformedError("invalid_parameter", f"{name} takes one time such as 2026-01-05T10:00:00Z.")
+    return moment
+
+
+def read_span(values: Mapping[str, list[str]]) -> tuple[datetime | None, datetime | None]:
+    """Return `since` (inclusive) and `until` (exclusive); MalformedError when they are the wrong way round."""
+    since, until = read_time(values, "since"), read_time(values, "until")
+    if since is not None and until is not None and since > until:
+        raise MalformedError("invalid_parameter", "since lies after until.")
+    return since, until
 
 
 def _details(errors: Any, pointer: str) -> list[Detail]:
