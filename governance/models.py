@@ -18,6 +18,7 @@ from governance.journal.models import (
     JournalSubjectKey as JournalSubjectKey,
 )
 from governance.notifications.models import (
+    MailDelivery as MailDelivery,
     NotificationSubscription as NotificationSubscription,
     OutboxEvent as OutboxEvent,
     WebhookDelivery as WebhookDelivery,

@@ -15,7 +15,7 @@ _SUFFIX = "_sealed"
 
 @dataclass(frozen=True, slots=True)
 class SealedField:
-    """A column that holds sealed values: `<field>_sealed` of a model of identity."""
+    """A column that holds sealed values: `<field>_sealed` of a model of any part."""
 
     model: type[Model]
     column: str
@@ -39,10 +39,10 @@ class Resealed:
 
 
 def sealed_fields() -> tuple[SealedField, ...]:
-    """Return every sealed column of identity; a new one is found by its name."""
+    """Return every sealed column of the installation; a new one is found by its name."""
     return tuple(
         SealedField(model, column.name)
-        for model in apps.get_app_config("identity").get_models()
+        for model in apps.get_models()
         for column in model._meta.get_fields()
         if isinstance(column, BinaryField) and column.name.endswith(_SUFFIX)
     )

@@ -225,8 +225,8 @@ class Migration(migrations.Migration):
                 ('description', models.CharField(blank=True, max_length=500)),
                 ('event_types', models.JSONField()),
                 ('enabled', models.BooleanField(default=True)),
-                ('sealed_secret', models.BinaryField()),
-                ('sealed_previous', models.BinaryField(null=True)),
+                ('secret_sealed', models.BinaryField()),
+                ('previous_sealed', models.BinaryField(null=True)),
                 ('previous_until', models.DateTimeField(null=True)),
                 ('created_by', models.CharField(max_length=40)),
                 ('created_at', models.DateTimeField()),
@@ -466,5 +466,23 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='webhookdelivery',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('next_attempt_at__isnull', False), ('state', 'pending')), models.Q(models.Q(('state', 'pending'), _negated=True), ('next_attempt_at__isnull', True)), _connector='OR'), name='webhook_delivery_next_iff_pending'),
+        ),
+        migrations.CreateModel(
+            name='MailDelivery',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('user_id', models.CharField(max_length=40)),
+                ('state', models.CharField(choices=[('pending', 'pending'), ('delivered', 'delivered'), ('failed', 'failed'), ('abandoned', 'abandoned')], default='pending', max_length=16)),
+                ('attempt', models.PositiveSmallIntegerField(default=0)),
+                ('error', models.CharField(blank=True, max_length=200)),
+                ('next_attempt_at', models.DateTimeField(null=True)),
+                ('claimed_until', models.DateTimeField(null=True)),
+                ('updated_at', models.DateTimeField()),
+                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='mails', to='governance.outboxevent')),
+            ],
+            options={
+                'indexes': [models.Index(fields=['state', 'next_attempt_at'], name='mail_due')],
+                'constraints': [models.UniqueConstraint(fields=('event', 'user_id'), name='mail_once_per_person'), models.CheckConstraint(condition=models.Q(models.Q(('next_attempt_at__isnull', False), ('state', 'pending')), models.Q(models.Q(('state', 'pending'), _negated=True), ('next_attempt_at__isnull', True)), _connector='OR'), name='mail_next_iff_pending')],
+            },
         ),
     ]

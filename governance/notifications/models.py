@@ -27,7 +27,10 @@ class OutboxEvent(models.Model):
 
 
 class WebhookEndpoint(models.Model):
-    """Where events of a workspace are posted. Secrets are sealed; the previous one signs until its end."""
+    """Where events of a workspace are posted. Secrets are sealed; the previous one signs until its end.
+
+    A deleted endpoint keeps its row, because its deliveries tell what left.
+    """
 
     id = models.CharField(primary_key=True, max_length=40)
     workspace_id = models.CharField(max_length=40)
@@ -35,8 +38,8 @@ class WebhookEndpoint(models.Model):
     description = models.CharField(max_length=500, blank=True)
     event_types = models.JSONField()
     enabled = models.BooleanField(default=True)
-    sealed_secret = models.BinaryField()
-    sealed_previous = models.BinaryField(null=True)
+    secret_sealed = models.BinaryField()
+    previous_sealed = models.BinaryField(null=True)
     previous_until = models.DateTimeField(null=True)
     created_by = models.CharField(max_length=40)
     created_at = models.DateTimeField()
@@ -87,6 +90,35 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} ({self.state})"
+
+
+class MailDelivery(models.Model):
+    """One event on its way to one person by mail. The address is read when it is sent, not before."""
+
+    event = models.ForeignKey(OutboxEvent, models.PROTECT, related_name="mails")
+    user_id = models.CharField(max_length=40)
+    state = models.CharField(
+        max_length=16, choices=[(s, s) for s in WebhookDelivery.STATES], default="pending"
+    )
+    attempt = models.PositiveSmallIntegerField(default=0)
+    error = models.CharField(max_length=200, blank=True)
+    next_attempt_at = models.DateTimeField(null=True)
+    claimed_until = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("event", "user_id"), name="mail_once_per_person"),
+            models.CheckConstraint(
+                condition=Q(state="pending", next_attempt_at__isnull=False)
+                | (~Q(state="pending") & Q(next_attempt_at__isnull=True)),
+                name="mail_next_iff_pending",
+            ),
+        )
+        indexes = (models.Index(fields=("state", "next_attempt_at"), name="mail_due"),)
+
+    def __str__(self) -> str:
+        return f"{self.event_id} to {self.user_id} ({self.state})"
 
 
 class NotificationSubscription(models.Model):
