@@ -13,11 +13,13 @@ from governance.obligations import build_obligation
 from governance.prompts import MAX_VIEW, parameters_view
 from governance.proposals import RISKS, Target, action_digest, highest_risk
 from kernel.canonical import canonical
+from policy.catalog import BUILTINS
 from policy.types import Effect, Obligation, PolicyDecision, PolicyExplanation
 from sandbox.attestation import refusing_stage
 from sandbox.lifecycle import ExecutionState
 
 EFFECTS = ("allow", "deny", "require_approval")
+ECHO = next(tool for tool in BUILTINS if tool.name == "echo").facts()
 SECRET = "plr_agt_0123456789ab_" + "x" * 49
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=20),
@@ -94,6 +96,7 @@ def test_the_gates_stand_in_the_order_of_the_design() -> None:
 
 
 def target(risk: str) -> Target:
+    """A call of a built-in that does nothing but return a text, rated as given."""
     return Target(
         name="x",
         version="1",
@@ -105,6 +108,7 @@ def target(risk: str) -> Target:
         requires_approval=True,
         input={},
         resource=None,
+        tool=ECHO,
     )
 
 
@@ -139,7 +143,8 @@ def test_the_merged_obligation_is_at_least_as_strict_as_each_part(parts: list[Ob
         assert merged.quorum >= 2
         assert merged.comment
     assert merged.step_up or asked_risk in ("low", "medium")
-    assert (merged.max_scope, merged.max_uses) == ("once", 1)
+    widest = {"low": "always", "medium": "always", "high": "temporary", "critical": "once"}
+    assert merged.max_scope == widest[asked_risk]
 
 
 def test_what_is_no_question_about_approval_asks_for_nothing() -> None:
