@@ -169,7 +169,8 @@ class ReviewInput:
 
     `otp_verified_at` is when identity last accepted a code of this person on this surface. An adapter
     that verified a code for this very decision passes the `now` of the decision. `seen_version` is the
-    version the person was shown (`If-Match`).
+    version the person was shown (`If-Match`). `break_glass` forces an allow; `end_run` is a deny of
+    everything else in the run too, which is the caller's to do.
     """
 
     verdict: str
@@ -181,3 +182,5 @@ class ReviewInput:
     seen_version: int | None = None
     otp_verified_at: datetime | None = None
     surface: str = "api"
+    break_glass: bool = False
+    end_run: bool = False
