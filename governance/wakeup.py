@@ -10,6 +10,7 @@ log = logging.getLogger(__name__)
 
 TASK = "governance.tasks.work"
 JOBS = "palyra.jobs"
+NOTIFICATIONS = "palyra.notifications"
 
 
 def ring() -> None:
@@ -24,6 +25,11 @@ def ring() -> None:
 def ring_jobs() -> None:
     """Tell the worker of jobs that one waits, as `ring` does for calls; its queue is another."""
     _send(JOBS)
+
+
+def ring_notifications() -> None:
+    """Tell the worker of notifications that somebody is to be told; its queue is a third one."""
+    _send(NOTIFICATIONS)
 
 
 def _send(task: str) -> None:

@@ -37,6 +37,8 @@ PALYRA_SANDBOX_SLOTS = env.int("PALYRA_SANDBOX_SLOTS", default=0)
 PALYRA_SANDBOX_UID = env.int("PALYRA_SANDBOX_UID", default=61184)
 PALYRA_SANDBOX_DIR = env.str("PALYRA_SANDBOX_DIR", default="")
 PALYRA_WORKSPACES_DIR = env.str("PALYRA_WORKSPACES_DIR", default="")
+PALYRA_WEBHOOK_ALLOW_PRIVATE = env.bool("PALYRA_WEBHOOK_ALLOW_PRIVATE", default=False)
+PALYRA_EMAIL_URL = env.str("PALYRA_EMAIL_URL", default="")
 
 DEBUG = env.bool("PALYRA_DEBUG", default=False)
 SECRET_KEY = sealing_key(PALYRA_SECRET_KEY_FILE).hex()
@@ -210,9 +212,22 @@ else:
         "store_processed": True,
         "polling_interval": 0.1,
     }
+if PALYRA_EMAIL_URL:
+    vars().update(env.email_url_config(PALYRA_EMAIL_URL))
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(PALYRA_HOME / "mail")
+if _EMAIL_PASSWORD := secret_text(env.str("PALYRA_EMAIL_PASSWORD_FILE", default="")):
+    EMAIL_HOST_PASSWORD = _EMAIL_PASSWORD
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("PALYRA_EMAIL_FROM", default="Palyra <palyra@localhost>")
+
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "sandbox"
-CELERY_TASK_ROUTES = {"palyra.jobs": {"queue": "jobs"}}
+CELERY_TASK_ROUTES = {
+    "palyra.jobs": {"queue": "jobs"},
+    "palyra.notifications": {"queue": "notifications"},
+}
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False

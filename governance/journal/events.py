@@ -14,11 +14,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from governance.journal import identity_events, job_events, label_events, path_events, policy_events
+from governance.journal import (
+    approval_events,
+    identity_events,
+    job_events,
+    label_events,
+    notification_events,
+    path_events,
+    policy_events,
+)
 from governance.journal.event_names import EventName as EventName
 from governance.journal.event_register import REGISTER
 
-SHAPES = (path_events, identity_events, policy_events, job_events, label_events)
+SHAPES = (path_events, approval_events, identity_events, policy_events, job_events, label_events, notification_events)
 """The modules that fill the register when they are imported."""
 
 

@@ -25,6 +25,7 @@ from governance.journal.models import (
     JournalSubjectKey,
 )
 from governance.journal.redact import clean
+from governance.notifications import outbox
 from governance.safety.secrets import scan
 from kernel.canonical import canonical, digest_bytes
 from kernel.errors import UnavailableError
@@ -36,8 +37,11 @@ from vault.types import WrappedKey
 
 SYSTEM_SUBJECT = "system"
 SYSTEM_FAMILIES = frozenset(
-    {"allowlist", "journal", "membership", "policy", "posture", "publisher", "system", "tool", "workspace"}
-)
+    {
+        "allowlist", "freeze", "journal", "membership", "policy", "posture", "publisher", "system", "tool",
+        "workspace",
+    }
+)  # fmt: skip
 SALT_BYTES = 32
 
 
@@ -62,13 +66,15 @@ def record(
     try:
         name, fields, secret = checked(event, data)
         plain = _Plain.of(fields, secret)
-        return _append(name, plain, actor=actor, subject=subject, now=now, run=run, call=call)
+        event_id = _append(name, plain, actor=actor, subject=subject, now=now, run=run, call=call)
+        outbox.enqueue(event=name.value, event_id=event_id, subject=subject, now=now)
     except DatabaseError as error:
         transaction.set_rollback(True)
         raise UnavailableError("journal_unavailable", "The journal cannot be written.") from error
     except Exception:
         transaction.set_rollback(True)
         raise
+    return event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ def key_context(subject: str, key_id: str) -> bytes:
 def _subject_of(name: EventName, actor: Actor, subject: str, run: str | None) -> str:
     """Whose key encrypts: the run's, else that of the person, agent or device the event is about.
 
-    Events of policy, key and role belong to nobody and cannot be erased.
+    Events of policy, key, role and freeze belong to nobody and cannot be erased.
     """
     if name.value.partition(".")[0] in SYSTEM_FAMILIES:
         return SYSTEM_SUBJECT
