@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from approvals import selectors as approval_selectors, services as approvals
-from governance import labelling
+from governance import freezes, labelling
 from governance.budgets.calls import Exhausted, reserve_call
 from governance.catalog import WASM_OFF
+from governance.freeze_scopes import FROZEN
 from governance.gates import Finding, asks, denied, passed
 from governance.labelling import Reading
 from governance.obligations import approval_needed, build_obligation
@@ -47,13 +50,25 @@ def authenticate(draft: Draft) -> Finding[bool]:
     return passed(True, "identity.permitted")
 
 
-def run_is_open(draft: Draft) -> Finding[bool]:
-    """Gate 2: the run is open, in time and the principal's own."""
+def run_is_open(draft: Draft, *, queued_at: datetime | None = None) -> Finding[bool]:
+    """Gate 2: the run is open, in time and the principal's own, and no freeze stops the call.
+
+    `queued_at` is since when the call has waited to be claimed. No freeze is set until the transaction ends.
+    """
     run = draft.run
     if run.principal_id != draft.principal.id:
         return denied("run.not_owned", "The run belongs to another principal.")
     if run.state != "open" or run.deadline_at <= draft.now:
         return denied("run.closed", "The run is closed.", "Open a new run.")
+    freeze = freezes.freeze_over(
+        run=run,
+        agent_id=draft.principal.id,
+        tool=draft.proposal.tool,
+        raw_input=draft.proposal.input,
+        since=queued_at,
+    )
+    if freeze is not None:
+        return denied(FROZEN, f"A freeze of {freeze.words} is in force.", "Wait until a person lifts it.")
     return passed(True, "run.open")
 
 

@@ -18,7 +18,7 @@ from approvals import services as approvals
 from approvals.eligibility import DECIDED_WITH
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import activations, authority, checks, closing, idempotency, prompts, recheck, wakeup
+from governance import activations, authority, checks, closing, freezes, idempotency, prompts, recheck, wakeup
 from governance.calls import queue_call, write_call, write_proposal
 from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
@@ -126,6 +126,8 @@ def review(
                 request_id=request_id, principal=principal, review=answer, now=now, record=record
             )
             asked = outcome.request
+            if answer.verdict == "allow" and outcome.kind in ("open", "allowed"):
+                freezes.require_unfrozen(asked)
             authority.require_policy(
                 principal,
                 DECIDED_WITH[asked.subject_type],

@@ -97,7 +97,7 @@ def look_again(
     """Ask every gate again that could answer otherwise now; raises GateDenied with the row that does."""
     principal = log.take(Gate.AUTHENTICATE, lambda: _live(call, now))
     draft = _draft(call, principal, now)
-    log.take(Gate.RUN, lambda: checks.run_is_open(draft))
+    log.take(Gate.RUN, lambda: checks.run_is_open(draft, queued_at=execution.queued_at))
     approval = approval_selectors.facts_for_claim(call.approval_id, now) if call.approval_id else None
     target = found.target = log.take(Gate.SCHEMA, lambda: _same_target(draft, call, execution, approval))
     log.take(Gate.SKILL, lambda: checks.skill(draft, target, found))

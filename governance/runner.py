@@ -17,6 +17,7 @@ from typing import Protocol
 
 from django.db import DatabaseError, close_old_connections, connection
 
+from governance.freeze_scopes import FROZEN
 from governance.placement import argv_of, fitting_module
 from governance.proposals import Claim
 from governance.stopping import REASON as STOPPING, drain
@@ -84,7 +85,14 @@ def execute(claim: Claim, worker: Worker, clock: Clock) -> Outcome | None:
         outcome = refused_outcome(claim, refusal, clock())
     if lost.is_set():
         return None
-    return stopped_outcome(outcome) if cancel.reason == STOPPING else outcome
+    return frozen_outcome(stopped_outcome(outcome) if cancel.reason == STOPPING else outcome, cancel.reason)
+
+
+def frozen_outcome(outcome: Outcome, reason: str) -> Outcome:
+    """Name the freeze as the reason of a tool that it killed."""
+    if outcome.status is not Status.CANCELLED or reason != FROZEN:
+        return outcome
+    return replace(outcome, error_code=FROZEN, message="A freeze stopped the run.")
 
 
 def stopped_outcome(outcome: Outcome) -> Outcome:
@@ -187,7 +195,7 @@ def _beat(
         while not stop.wait(CANCEL_POLL_SECONDS):
             try:
                 if sandbox_selectors.cancel_requested(execution_id):
-                    cancel.cancel("caller")
+                    cancel.cancel(sandbox_selectors.cancel_reason(execution_id) or "caller")
                 if drain.over:
                     cancel.cancel(STOPPING)
                 if time.monotonic() < next_beat:

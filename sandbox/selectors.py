@@ -42,6 +42,12 @@ def cancel_requested(execution_id: str) -> bool:
     return row is None or row.cancel_requested_at is not None
 
 
+def cancel_reason(execution_id: str) -> str:
+    """Return why a run was asked to stop, as whoever asked first said; empty when nobody did."""
+    row = Execution.objects.filter(pk=execution_id).only("cancel_reason").first()
+    return row.cancel_reason if row else ""
+
+
 def root_for_agent(agent_id: str) -> WorkspaceRoot | None:
     """Return the agent's workspace root; None means an empty scratch directory."""
     return WorkspaceRoot.objects.filter(agents__agent_id=agent_id).first()

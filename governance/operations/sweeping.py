@@ -18,7 +18,7 @@ from governance.gates import Gate, GateRow, Verdict
 from governance.jobs import services as jobs
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
-from governance.operations import jobs as job_verbs, simulations
+from governance.operations import freezes, jobs as job_verbs, simulations
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
 from identity import login_attempts, oidc_attempts, rate_limit, rejections, sessions, sightings
 from kernel.errors import ConflictError
@@ -48,6 +48,7 @@ def sweep(now: datetime) -> dict[str, int]:
         "answers_applied": _each(_answered_requests(), _apply_answer, now),
         "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
         "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
+        "freezes_enforced": _guarded("freezes", lambda: freezes.enforce(now)),
         "runs_expired": _each(_overdue_runs(now), _expire_run, now),
         "postures_expired": _guarded("postures", lambda: _expire_postures(now)),
         "keys_forgotten": idempotency.sweep(now),
