@@ -15,10 +15,9 @@ from datetime import datetime
 from django.db import transaction
 
 from approvals import services as approvals
-from approvals.eligibility import DECIDED_WITH
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import activations, authority, checks, closing, freezes, idempotency, prompts, recheck, wakeup
+from governance import activations, answering, checks, closing, freezes, idempotency, prompts, recheck, wakeup
 from governance.calls import queue_call, write_call, write_proposal
 from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
@@ -33,7 +32,6 @@ from identity.types import Principal
 from kernel.errors import ConflictError, Detail, InvalidError, PalyraError
 from kernel.ids import new_id
 from policy.catalog import shown_name
-from policy.types import EntityRef
 
 Render = Callable[[CallView], tuple[int, object]]
 Clock = Callable[[], datetime]
@@ -115,11 +113,13 @@ def review(
     """Record a person's answer and let what waited for it go on or end.
 
     Raises RefusedError when this person may not answer, ConflictError `already_decided` when the
-    request is closed or has expired. An allow of rules puts them in force in the same transaction;
-    what keeps them out refuses the answer too. A refusal leaves `request.refused` in the journal.
+    request is closed or has expired. An allow of rules puts them in force, and a deny with `end_run`
+    ends the run, in the same transaction; what stands against that refuses the answer too. A refusal
+    leaves `request.refused` in the journal.
     """
     try:
         with transaction.atomic(durable=True):
+            answering.require_whole(answer)
             hold_run_of_request(request_id)
             activations.hold_turn(request_id)
             outcome = approvals.record_review(
@@ -128,14 +128,10 @@ def review(
             asked = outcome.request
             if answer.verdict == "allow" and outcome.kind in ("open", "allowed"):
                 freezes.require_unfrozen(asked)
-            authority.require_policy(
-                principal,
-                DECIDED_WITH[asked.subject_type],
-                EntityRef("ApprovalRequest", asked.id),
-                asked.workspace_id,
-                now,
-            )
+            answering.require_policy(asked, answer, principal, now)
             _apply(outcome, principal, now)
+            if answer.end_run and outcome.kind != "expired":
+                answering.end_run_too(outcome, principal, now)
             activations.apply(outcome, principal, now)
             if ticket is not None and render is not None and outcome.kind != "expired":
                 status, body = render(outcome)
