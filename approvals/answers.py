@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from approvals.candidates import PastAsk, pattern_covers_denied
@@ -39,11 +40,18 @@ _NOT_OFFERED = {
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """The tool call a request is about: its validated input, its tool, and what was asked before."""
+    """The tool call a request is about: its validated input, its tool, and what was asked before.
+
+    `tier` and `egress_mode` are where it would run; `session_ends_at` is when its session or, without
+    one, its run is over at the latest.
+    """
 
     parameters: Mapping[str, object]
     tool: ToolShape
     history: Sequence[PastAsk] = ()
+    tier: str = ""
+    egress_mode: str = ""
+    session_ends_at: datetime | None = None
 
 
 class GivenAnswer(Protocol):

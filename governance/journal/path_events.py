@@ -67,6 +67,8 @@ class ApprovalReviewed:
     comment: str
     seen_version: int | None
     single_operator: bool
+    break_glass: bool
+    step_up: bool
 
 
 @event(E.APPROVAL_DECIDED)
@@ -86,6 +88,8 @@ class ApprovalClosed:
 class GrantCreated:
     request: str
     scope: str
+    pattern_digest: str
+    breadth: int
     uses_allowed: int | None
     expires_at: str
 

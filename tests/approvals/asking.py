@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
+from approvals.lookup import GrantProposal
 from approvals.models import ApprovalRequest, Grant
 from approvals.services import ReviewOutcome, consume_grant, open_request, record_review
 from approvals.types import ApprovalObligation, NewRequest, ReviewInput
@@ -31,6 +33,9 @@ OBLIGATION = ApprovalObligation(
 )
 
 
+WRITE: dict[str, object] = {"path": "notes/a.md", "content": "a"}
+
+
 def question(cast: Cast, call_id: str = "call_1", *, quorum: int = 1, risk: str = "medium") -> NewRequest:
     """Return what the pipeline would ask about a write by the agent."""
     return NewRequest(
@@ -51,6 +56,7 @@ def question(cast: Cast, call_id: str = "call_1", *, quorum: int = 1, risk: str 
         risk=risk,
         timeout_s=600,
         call_id=call_id,
+        tool="fs.write",
     )
 
 
@@ -89,6 +95,32 @@ def answer(
         )
 
 
+def proposed(cast: Cast, call_id: str = "call_1", **changes: Any) -> GrantProposal:
+    """Return the call that `question` asks about as a grant looks at it."""
+    asked = question(cast, call_id)
+    facts: dict[str, Any] = {
+        "call_id": call_id,
+        "subject_type": asked.subject_type,
+        "tool": asked.tool,
+        "tool_definition_hash": asked.tool_definition_hash,
+        "obligations_digest": digest(asked.obligation.as_json()),
+        "principal_id": asked.requester_id,
+        "owner_id": asked.requester_owner_id,
+        "workspace_id": asked.workspace_id,
+        "run_id": asked.run_id,
+        "session_id": asked.session_id or "",
+        "device_id": asked.device_id,
+        "channel": asked.channel,
+        "skill_id": asked.skill_id,
+        "skill_digest": asked.skill_digest,
+        "tier": "C",
+        "egress_mode": "strict",
+        "risk": asked.risk,
+        "parameters": WRITE,
+    }
+    return GrantProposal(**{**facts, **changes})
+
+
 def use(
     cast: Cast,
     grant: Grant,
@@ -96,12 +128,13 @@ def use(
     *,
     now: datetime = NOW + timedelta(seconds=9),
     record: RecordedEvents | None = None,
+    proposal: GrantProposal | None = None,
 ) -> None:
     """Consume a grant as a claim does."""
     with transaction.atomic():
         consume_grant(
             grant_id=grant.pk,
-            call_id=call_id,
+            proposal=proposal or proposed(cast, call_id),
             execution_id=f"exe_{call_id}",
             actor=agent_actor(cast),
             now=now,
