@@ -125,7 +125,7 @@ def read_time(values: Mapping[str, list[str]], name: str) -> datetime | None:
 
 
 def read_span(values: Mapping[str, list[str]]) -> tuple[datetime | None, datetime | None]:
-    """Return `since` (inclusive) and `until` (exclusive); MalformedError when they are the wrong way round."""
+    """Return `since` (inclusive) and `until` (exclusive); MalformedError when they are swapped."""
     since, until = read_time(values, "since"), read_time(values, "until")
     if since is not None and until is not None and since > until:
         raise MalformedError("invalid_parameter", "since lies after until.")

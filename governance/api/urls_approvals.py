@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from governance.api import views_approvals
+from governance.api import views_approvals, views_export
 
 urlpatterns = [
     path("approvals", views_approvals.Approvals.as_view()),
+    path("approvals/export", views_export.ApprovalExport.as_view()),
     path("approvals/<str:approval_id>", views_approvals.ApprovalDetail.as_view()),
     path("approvals/<str:approval_id>/decision", views_approvals.ApprovalDecision.as_view()),
     path("approvals/<str:approval_id>/cancel", views_approvals.ApprovalCancel.as_view()),

@@ -26,6 +26,22 @@ class Decided:
     approval: str | None
 
 
+@event(E.TOOL_CALL_CLOSED)
+class CallClosed:
+    """The end of a call that was never queued. `state` is the state it ended in."""
+
+    state: str
+    reason_code: str
+
+
+@event(E.TOOL_CALL_RESOLVED)
+class CallResolved:
+    """What a person found out about a call whose end nobody saw."""
+
+    outcome: str
+    note: str
+
+
 @event(E.SKILL_GATE_DECIDED)
 class SkillGateDecided:
     skill_gate_decision: dict[str, Any]
@@ -82,6 +98,13 @@ class ApprovalDecided:
 @event(E.APPROVAL_EXPIRED, E.APPROVAL_CANCELLED, E.APPROVAL_FAILED)
 class ApprovalClosed:
     close_code: str
+
+
+@event(E.APPROVALS_EXPORTED)
+class ApprovalsExported:
+    filters: dict[str, Any]
+    count: int
+    has_more: bool
 
 
 @event(E.GRANT_CREATED)
@@ -172,8 +195,11 @@ class RunOpened:
 
 @event(E.RUN_CLOSED)
 class RunClosed:
+    """`reason` is what who ended it said, empty for an end by itself."""
+
     state: str
     close_code: str
+    reason: str
 
 
 @event(E.TOOL_REGISTERED, E.TOOL_CHANGED, E.TOOL_ENABLED, E.TOOL_DISABLED)

@@ -20,12 +20,28 @@ _SECRET_NAME = (
 
 _SCHEME = r"(?>(?:bearer|basic|digest|token)[ \t]{1,8})"
 
+_VENDORS = (
+    r"gh[opsur]_[0-9A-Za-z]{36,255}",
+    r"github_pat_[0-9A-Za-z_]{22,255}",
+    r"glpat-[0-9A-Za-z_-]{20,255}",
+    r"sk-(?=[A-Za-z_-]{0,64}[0-9])[0-9A-Za-z_-]{20,255}",
+    r"[rs]k_(?:live|test)_[0-9A-Za-z]{16,255}",
+    r"xox[abeprs]-[0-9A-Za-z-]{10,255}",
+    r"A(?:KIA|SIA)[0-9A-Z]{16}(?![0-9A-Za-z])",
+    r"AIza[0-9A-Za-z_-]{35}",
+    r"npm_[0-9A-Za-z]{36}",
+    r"pypi-[0-9A-Za-z_-]{40,255}",
+    r"eyJ[0-9A-Za-z_-]{8,2048}\.eyJ[0-9A-Za-z_-]{8,4096}\.[0-9A-Za-z_-]{8,2048}",
+)
+"""Prefixes by which issuers mark their tokens, and JSON Web Tokens (RFC 7519)."""
+
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "private_key",
         re.compile(r"(?s)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}-----|\Z)"),
     ),
     ("palyra_token", re.compile(r"plr_(?:agt|usr|svc|adm)_[0-9A-Za-z_]{8,}")),
+    ("vendor_token", re.compile(rf"(?<![0-9A-Za-z_])(?:{'|'.join(_VENDORS)})")),
     (
         "authorization",
         re.compile(

@@ -65,7 +65,7 @@ NOT_BUILT = {
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
     "sandbox": {"sandbox.configure"},
-    "journal": {"journal.verify", "journal.export", "journal.reveal", "journal.erase"},
+    "journal": {"journal.verify", "journal.reveal", "journal.erase"},
     "facades": {
         "compat.models.read", "compat.chat.create", "compat.responses.create", "compat.embeddings.create",
         "compat.tools.invoke", "mcp.use",
