@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from approvals import selectors as approval_selectors, services as approvals
+from approvals.limits import TooMuch, asks_too_much
 from governance import freezes, labelling
 from governance.budgets.calls import Exhausted, reserve_call
 from governance.catalog import WASM_OFF
@@ -267,14 +268,25 @@ def approval(
         return passed(Answer(), "approval.not_required")
     if draft.run.approval_channel == "none":
         return denied("approval.channel_unavailable", "The run has nobody to ask.")
-    obligation, risk = build_obligation(found.decision, target)
+    obligation, risk = build_obligation(
+        found.decision, target, placement, found.posture, channel=draft.run.channel
+    )
     request = new_request(draft, target, found, placement, obligation, risk)
     if not approval_selectors.has_eligible_reviewer(request, draft.now):
         return denied("approval.no_eligible_approver", "No active person may answer this request.")
+    excess = asks_too_much(request, draft.now)
+    if excess is not None:
+        return _too_many_questions(excess)
     opened = approvals.open_request(
         request=request, actor=draft.principal.actor(), now=draft.now, record=record
     )
     return asks(Answer(opened.id), "approval.pending", PERSON_ASKED)
+
+
+def _too_many_questions(excess: TooMuch) -> Finding[Answer]:
+    later = "Ask again later." if excess.retry_after else "Open a new run."
+    reason = f"People would be asked too often: {excess.limit} is {excess.most}."
+    return denied("approval.rate_limited", reason, later, retry_after=excess.retry_after)
 
 
 def skill_facts(decision: SkillGateDecision | None) -> SkillFacts | None:

@@ -52,13 +52,17 @@ ON_ERROR: dict[Gate, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding(Generic[Value]):
-    """What one gate says. `value` is what later gates need and is None exactly when it denies."""
+    """What one gate says. `value` is what later gates need and is None exactly when it denies.
+
+    `retry_after` are seconds after which the same call may pass, where the gate knows.
+    """
 
     verdict: Verdict
     code: str
     reason: str
     value: Value | None
     remediation: str | None = None
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class GateRow:
     reason: str
     remediation: str | None
     duration_ms: float
+    retry_after: int | None = None
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -101,9 +106,11 @@ def asks(value: Value, code: str, reason: str) -> Finding[Value]:
     return Finding(Verdict.ASK, code, reason, value)
 
 
-def denied(code: str, reason: str, remediation: str | None = None) -> Finding[Value]:
+def denied(
+    code: str, reason: str, remediation: str | None = None, *, retry_after: int | None = None
+) -> Finding[Value]:
     """The gate stops the call."""
-    return Finding(Verdict.DENY, code, reason, None, remediation)
+    return Finding(Verdict.DENY, code, reason, None, remediation, retry_after)
 
 
 def guarded(gate: Gate, check: Callable[[], Finding[Value]]) -> Finding[Value]:
@@ -132,7 +139,15 @@ class GateLog:
         started = perf_counter()
         finding = guarded(gate, lambda: _in_savepoint(check))
         duration = round((perf_counter() - started) * 1000, 3)
-        row = GateRow(gate, finding.verdict, finding.code, finding.reason, finding.remediation, duration)
+        row = GateRow(
+            gate,
+            finding.verdict,
+            finding.code,
+            finding.reason,
+            finding.remediation,
+            duration,
+            finding.retry_after,
+        )
         self.rows.append(row)
         if finding.verdict is Verdict.DENY or finding.value is None:
             raise GateDenied(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from identity.agent_limits import checked_limits
 from identity.authority import require_authority
 from identity.inserting import insert, invalid, update
 from identity.lifecycle import AGENT_ALLOWED, AgentState
@@ -63,13 +64,13 @@ def register_agent(
 def change_agent(
     *,
     agent_id: str,
-    changes: Mapping[str, str],
+    changes: Mapping[str, object],
     seen_version: int | None = None,
     actor: Actor,
     now: datetime,
     record: Record,
 ) -> Agent:
-    """Change `name`, `purpose` and `owner` (an id); a new owner needs a live role in the workspace.
+    """Change `name`, `purpose`, `owner` (an id) and `limits`; a new owner needs a live role in the workspace.
 
     Raises PreconditionFailedError when the agent changed since `seen_version`, ConflictError for a taken
     name or an archived agent, InvalidError, NotFoundError.
@@ -79,12 +80,12 @@ def change_agent(
         raise PreconditionFailedError("precondition_failed", "The agent was changed meanwhile.")
     if agent.state == AgentState.ARCHIVED:
         raise ConflictError("state_changed", "The agent is archived.")
-    wanted = {_column(name): _value(name, text) for name, text in changes.items()}
+    wanted = {_column(name): _value(name, given) for name, given in changes.items()}
     changed = {name: value for name, value in wanted.items() if getattr(agent, name) != value}
     if not changed:
         return agent
     if "owner_id" in changed:
-        _require_answerable(changed["owner_id"], agent.workspace_id, now)
+        _require_answerable(str(changed["owner_id"]), agent.workspace_id, now)
         agent.authority_epoch += 1
         agent.parties = _parties_after(agent, actor)
     for name, value in changed.items():
@@ -164,13 +165,16 @@ def _require_answerable(owner_id: str, workspace_id: str, now: datetime) -> None
 
 
 def _column(name: str) -> str:
-    columns = {"name": "name", "purpose": "purpose", "owner": "owner_id"}
+    columns = {"name": "name", "purpose": "purpose", "owner": "owner_id", "limits": "limits"}
     if name not in columns:
         raise invalid(f"/{name}", "unknown", "This cannot be changed.")
     return columns[name]
 
 
-def _value(name: str, text: str) -> str:
+def _value(name: str, given: object) -> object:
+    if name == "limits":
+        return checked_limits(given if isinstance(given, Mapping) else {"": None})
+    text = str(given)
     if name == "name":
         return require_name("/name", text, LONGEST_NAME)
     return require_note("/purpose", text) if name == "purpose" else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from governance.api.strict import Body, Moment, Text, Whole
+from identity.agent_limits import MOST
 from identity.invitations import LONGEST_DAYS
 from identity.roles import WorkspaceRole
 from identity.shares import ACCESSES, KINDS
@@ -37,6 +38,7 @@ class AgentChangeBody(Body):
     name = Text(required=False, max_length=80)
     owner = Text(required=False, max_length=ID)
     purpose = Text(required=False, max_length=500, allow_blank=True)
+    limits = serializers.DictField(required=False, child=Whole(min_value=1, max_value=MOST))
 
 
 class WorkspaceBody(Body):

@@ -45,6 +45,7 @@ class Agent(_Shape):
     name = serializers.CharField()
     purpose = serializers.CharField(allow_blank=True)
     owner = serializers.CharField()
+    limits = serializers.DictField(child=serializers.IntegerField())
     state = serializers.CharField()
     version = serializers.IntegerField()
     created_at = serializers.DateTimeField()

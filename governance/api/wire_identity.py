@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 
 from governance.operations.people import CreatedUser
+from identity.agent_limits import limits_from
 from identity.invitations import Invited, state_of
 from identity.models import Agent, Invitation, Membership, ResourceShare, Team, User, Workspace
 from identity.owners import is_live
@@ -41,6 +43,7 @@ def render_agent(agent: Agent) -> dict[str, Any]:
         "name": agent.name,
         "purpose": agent.purpose,
         "owner": agent.owner_id,
+        "limits": asdict(limits_from(agent.limits)),
         "state": str(agent.state),
         "version": agent.version,
         "created_at": wire_time(agent.created_at),

@@ -68,11 +68,11 @@ def change(
     *,
     principal: Principal,
     agent_id: str,
-    changes: Mapping[str, str],
+    changes: Mapping[str, object],
     seen_version: int | None = None,
     now: datetime,
 ) -> Agent:
-    """Change `name`, `purpose` or `owner` of an agent as it was at `seen_version`."""
+    """Change `name`, `purpose`, `owner` or `limits` of an agent as it was at `seen_version`."""
     with transaction.atomic(durable=True):
         _require_manageable(principal, agent_id, now)
         return agents.change_agent(
