@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count
 
 from approvals.models import ApprovalRequest
-from approvals.types import ApprovalObligation, NewRequest
+from approvals.types import ApprovalObligation, NewRequest, RequestStatus
 from governance.calls import action_digest_of, verdict_of
+from governance.effects import effects_of
+from governance.enforcement import enforcement_of
 from governance.gates import GateLog, GateRow
-from governance.journal.redact import is_secret_name
+from governance.input_schemas import schema_of_target
 from governance.obligations import as_json
+from governance.parameter_views import (
+    MAX_TEXT as MAX_TEXT,
+    MAX_VIEW as MAX_VIEW,
+    masked as masked,
+    one_line,
+    parameters_view as parameters_view,
+    shown_text,
+)
 from governance.proposals import Draft, Found, Placement, Target
-from governance.safety.secrets import mask
-from governance.safety.visible import visible
+from governance.subjects import assess_call, subject_of
 from identity.parties import parties_to
-from kernel.canonical import canonical
 from kernel.clock import wire_time
 
-MAX_TEXT = 2_048
-MAX_VIEW = 16_384
 MAX_SUMMARY = 1_024
-NARROWER = (512, 128, 32)
-"""To how many bytes every string is cut when the whole view would be too large."""
+HISTORY = timedelta(days=30)
+_TITLES = {
+    "browser_action": "Act in a browser with {}",
+    "channel_send": "Send through {}",
+    "node_capability": "Act on a device with {}",
+    "secret_access": "Use a secret with {}",
+    "skill": "Run the skill {}",
+}
 
 
 def new_request(
@@ -36,10 +50,11 @@ def new_request(
     """Return the question for gate 9, bound to action digest, policy set and tool definition."""
     explanation = found.decision.explanation if found.decision else None
     parties = parties_to(draft.principal)
+    subject = subject_of(target)
     return NewRequest(
-        subject_type="skill" if target.skill else "tool",
+        subject_type=subject.type,
         subject_id=draft.call_id,
-        subject_label=f"skill:{target.name}@{target.version}" if target.skill else f"tool:{target.name}",
+        subject_label=subject.label,
         action_digest=action_digest_of(draft.principal, target),
         policy_set_hash=explanation.policy_set.hash if explanation else "",
         tool_definition_hash=target.definition_digest,
@@ -67,73 +82,53 @@ def new_request(
 def context_of(
     draft: Draft, target: Target, found: Found, placement: Placement, risk: str
 ) -> dict[str, object]:
-    """Return PendingToolApproval (approvals part §3.2): masked first, then truncated."""
-    decision = found.decision
-    view, warnings = parameters_view(target.input)
-    policies = decision.explanation.determining_policies if decision else ()
+    """Return PendingToolApproval (approvals part §3.2): masked first, then truncated.
+
+    Nothing in it goes stale while the question waits; `shown_context` adds what may.
+    """
+    view, warnings = parameters_view(target.input, schema_of_target(target))
+    subject = subject_of(target)
     return {
-        "title": f"Run {target.name}",
-        "summary": _summary(draft, target),
+        "title": _TITLES.get(subject.type, "Run {}").format(target.name),
+        "summary": _summary(draft, target, placement),
         "risk": risk,
-        "risk_reasons": _risk_reasons(target),
+        "risk_reasons": list(_reasons(draft, target, found, placement)),
         "tool": {
             "name": target.name,
             "version": target.version,
             "definition_hash": target.definition_digest,
-            "description": visible(target.description),
+            "description": shown_text(target.description),
             "capabilities": sorted(target.capabilities),
         },
-        "execution": {
-            "tier": placement.tier,
-            "backend": placement.executor,
-            "egress_mode": placement.spec.egress_mode,
-            "egress_hosts": list(placement.spec.egress_hosts),
-            "timeout_ms": placement.spec.wall_timeout_ms,
-            "workspace_mode": placement.spec.workspace_mode,
-            "limits": {
-                "memory_bytes": placement.spec.memory_limit_bytes,
-                "cpu_ms": placement.spec.cpu_time_limit_ms,
-                "processes": placement.spec.max_processes,
-                "output_bytes": placement.spec.max_output_bytes,
-            },
-        },
+        "execution": _execution(draft, placement),
         "parameters_view": view,
         "warnings": warnings,
-        "secrets_used": [],
-        "policy": {
-            "set_hash": decision.explanation.policy_set.hash if decision else None,
-            "determining": [policy.id for policy in policies],
-            "reason_code": decision.reason_code if decision else None,
-            "text": decision.reason if decision else "",
-        },
+        "effects": effects_of(target, placement),
+        "secrets_used": [slot.slot for slot in target.tool.secrets] if target.tool else [],
+        "skill": _skill(target),
+        "policy": _policy(found),
         "posture": found.posture.state if found.posture else None,
-        "budget": {"calls_used": draft.run.calls_used + 1, "calls_limit": draft.run.max_calls},
+        "budget": _budget(draft),
         "requester": {
             "kind": draft.principal.kind.value,
             "id": draft.principal.id,
+            "agent": draft.principal.id if draft.principal.kind == "agent" else None,
             "owner": draft.principal.owner_id,
+            "device": draft.run.device_id or None,
+            "channel": draft.run.channel or None,
             "run": draft.run.id,
             "session": draft.run.session_id,
-            "purpose": _shown(draft.run.purpose),
         },
-        "resource": _shown(target.resource or "") or None,
+        "history": _history(draft, subject.label),
+        "said_by_agent": {"purpose": shown_text(draft.run.purpose) or None},
+        "resource": one_line(target.resource or "") or None,
     }
 
 
-def parameters_view(parameters: Mapping[str, object]) -> tuple[object, list[str]]:
-    """Return the parameters as an approver may see them, and a warning for each thing made visible."""
-    warnings: set[str] = set()
-    masked = _masked(dict(parameters), warnings)
-    for limit in (MAX_TEXT, *NARROWER):
-        shown = _cut(masked, limit)
-        if len(canonical(shown)) <= MAX_VIEW:
-            return shown, sorted(warnings)
-    return _mark(canonical(masked)), sorted(warnings | {"The parameters are too large to be shown."})
-
-
-def masked(parameters: object) -> object:
-    """Return parameters for readers other than their sender: secrets masked, nothing cut."""
-    return _masked(parameters, set())
+def shown_context(request: ApprovalRequest) -> dict[str, Any]:
+    """Return the stored context with what may have changed since: how many identical calls wait now."""
+    context = request.context
+    return context if not request.run_id else {**context, "identical_calls": len(request.calls.all())}
 
 
 def preview(gates: GateLog, found: Found, denial: GateRow | None) -> dict[str, object]:
@@ -160,64 +155,90 @@ def outcome(request: ApprovalRequest) -> dict[str, object]:
     return {"outcome": {"decision": request.status, "resolved_at": wire_time(request.resolved_at)}}
 
 
-def _summary(draft: Draft, target: Target) -> str:
-    where = f" on {_shown(target.resource)}" if target.resource else ""
-    return f"{draft.principal.kind.value} {draft.principal.id} wants to run {target.name}{where}."[
+def _summary(draft: Draft, target: Target, placement: Placement) -> str:
+    """One sentence of the server's own words; names and the resource cannot break its line."""
+    where = f" on {one_line(target.resource)}" if target.resource else ""
+    tier = "without a sandbox" if placement.tier == "none" else f"in tier {placement.tier}"
+    return f"{draft.principal.kind.value} {draft.principal.id} wants to run {target.name}{where}, {tier}."[
         :MAX_SUMMARY
     ]
 
 
-def _risk_reasons(target: Target) -> list[str]:
-    reasons = [f"The tool is rated {target.risk}."]
-    return reasons + [f"It holds the capability {name}." for name in sorted(target.capabilities)]
+def _reasons(draft: Draft, target: Target, found: Found, placement: Placement) -> tuple[str, ...]:
+    obligations = found.decision.obligations if found.decision else ()
+    asked = tuple(item.risk for item in obligations if item.kind == "approval")
+    return assess_call(target, placement, channel=draft.run.channel, asked=asked).reasons
 
 
-def _shown(text: str) -> str:
-    """Return text without secrets and with nothing invisible in it."""
-    return visible(mask(text).text)
+def _execution(draft: Draft, placement: Placement) -> dict[str, object]:
+    spec = placement.spec
+    enforcement = enforcement_of(spec, draft.now)
+    return {
+        "tier": placement.tier,
+        "backend": placement.executor,
+        "egress_mode": spec.egress_mode,
+        "egress_hosts": list(spec.egress_hosts),
+        "timeout_ms": spec.wall_timeout_ms,
+        "workspace_mode": spec.workspace_mode,
+        "limits": {
+            "memory_bytes": spec.memory_limit_bytes,
+            "cpu_ms": spec.cpu_time_limit_ms,
+            "processes": spec.max_processes,
+            "output_bytes": spec.max_output_bytes,
+        },
+        "enforced": list(enforcement.enforced),
+        "not_enforced": list(enforcement.not_enforced),
+    }
 
 
-def _masked(value: object, warnings: set[str]) -> object:
-    if isinstance(value, dict):
-        return _masked_members(value, warnings)
-    if isinstance(value, list):
-        return [_masked(item, warnings) for item in value]
-    if not isinstance(value, str):
-        return value
-    return _noted(value, warnings)
+def _skill(target: Target) -> dict[str, object] | None:
+    skill = target.skill
+    if skill is None:
+        return None
+    return {
+        "id": skill.skill_id,
+        "version": skill.version,
+        "publisher": skill.publisher,
+        "trust": skill.trust,
+    }
 
 
-def _masked_members(value: Mapping[str, object], warnings: set[str]) -> dict[str, object]:
-    """Two names that look alike keep a member each: neither may hide the other."""
-    members: dict[str, object] = {}
-    for name, item in value.items():
-        shown = _noted(name, warnings)
-        while shown in members:
-            warnings.add("Two names look alike; the later one carries a mark.")
-            shown += "⟦again⟧"
-        members[shown] = "[masked]" if is_secret_name(name) else _masked(item, warnings)
-    return members
+def _policy(found: Found) -> dict[str, object]:
+    decision = found.decision
+    return {
+        "set_hash": decision.explanation.policy_set.hash if decision else None,
+        "determining": [policy.id for policy in decision.explanation.determining_policies]
+        if decision
+        else [],
+        "reason_code": decision.reason_code if decision else None,
+        "text": shown_text(decision.reason) if decision else "",
+    }
 
 
-def _noted(text: str, warnings: set[str]) -> str:
-    masked = mask(text)
-    if masked.count:
-        warnings.add("Words with the shape of a secret are masked; each mark says how long it is.")
-    shown = visible(masked.text)
-    if shown != masked.text:
-        warnings.add("Invisible characters are shown as marks.")
-    return shown
+def _budget(draft: Draft) -> dict[str, object]:
+    """The call itself is reserved by now: the run's row was read before that."""
+    used = draft.run.calls_used + 1
+    return {
+        "reserved": [{"metric": "calls", "amount": "1"}],
+        "calls_used": used,
+        "calls_limit": draft.run.max_calls,
+        "remaining_after": draft.run.max_calls - used,
+    }
 
 
-def _cut(value: object, limit: int) -> object:
-    if isinstance(value, dict):
-        return {name: _cut(item, limit) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_cut(item, limit) for item in value]
-    if isinstance(value, str) and len(value.encode()) > limit:
-        return {"_head": value.encode()[:limit].decode(errors="ignore"), **_mark(value.encode())}
-    return value
-
-
-def _mark(data: bytes) -> dict[str, object]:
-    return {"_truncated": True, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _history(draft: Draft, label: str) -> dict[str, object]:
+    """How the last 30 days of asking for this tool or skill ended for whoever asks."""
+    rows = ApprovalRequest.objects.filter(
+        requester_id=draft.principal.id, subject_label=label, requested_at__gte=draft.now - HISTORY
+    )
+    counted: dict[str, int] = dict(rows.values_list("status").annotate(Count("id")).order_by())
+    ended = {
+        "allowed": RequestStatus.ALLOWED,
+        "denied": RequestStatus.DENIED,
+        "expired": RequestStatus.EXPIRED,
+    }
+    return {
+        "days": HISTORY.days,
+        "asked": sum(counted.values()),
+        **{name: counted.get(status, 0) for name, status in ended.items()},
+    }

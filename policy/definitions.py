@@ -44,7 +44,7 @@ _KEYWORDS = frozenset(
     {
         "type", "description", "properties", "required", "items", "additionalProperties", "enum", "const",
         "minimum", "maximum", "minLength", "maxLength", "pattern", "format", "minItems", "maxItems",
-        LEADING_DASH,
+        "writeOnly", LEADING_DASH,
     }
 )  # fmt: skip
 _SCALARS = (str, int, float, bool)
@@ -198,8 +198,9 @@ def _check_keywords(schema: Schema, at: str, longest: int) -> Iterator[Detail]:
         problem = pattern_problem(schema["pattern"], min(_whole(schema.get("maxLength"), longest), longest))
         if problem:
             yield Detail(f"{at}/pattern", "pattern", problem)
-    if not isinstance(schema.get(LEADING_DASH, False), bool):
-        yield Detail(f"{at}/{LEADING_DASH}", "type", "must be true or false")
+    for name in ("writeOnly", LEADING_DASH):
+        if not isinstance(schema.get(name, False), bool):
+            yield Detail(f"{at}/{name}", "type", "must be true or false")
     yield from _check_choices(schema, at)
 
 

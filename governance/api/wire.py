@@ -10,8 +10,9 @@ from approvals.eligibility import Eligibility
 from approvals.lifecycle import decision_of
 from approvals.models import ApprovalRequest, Review
 from approvals.services import ReviewOutcome
-from governance.models import Run
-from governance.prompts import masked
+from governance.input_schemas import schema_of_tool
+from governance.models import Run, ToolCall
+from governance.prompts import masked, shown_context
 from governance.selectors import CallView
 from identity.types import Principal, PrincipalKind
 from kernel.canonical import canonical, digest_bytes
@@ -35,7 +36,7 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
             "version": call.tool_version,
             "definition_digest": call.definition_digest,
         },
-        "input": call.input if own else shorten(masked(call.input)),
+        "input": call.input if own else shorten(_masked_input(call)),
         "input_redacted": not own,
         "resource": call.resource,
         "action_digest": call.action_digest,
@@ -53,6 +54,10 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
         "updated_at": wire_time(call.updated_at),
         "links": {"self": f"/api/v1/tool-calls/{call.id}"},
     }
+
+
+def _masked_input(call: ToolCall) -> object:
+    return masked(call.input, schema_of_tool(call.tool_name, call.input))
 
 
 def render_call_row(view: CallView) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def render_approval(
             "id": request.requester_id,
             "owner": request.requester_owner_id,
         },
-        "context": request.context,
+        "context": shown_context(request),
         "eligible": eligibility.ok,
         "ineligible_reason": eligibility.code or None,
         "requested_at": wire_time(request.requested_at),
