@@ -197,7 +197,12 @@ def is_told(freeze: Freeze, run_id: str) -> bool:
 
 def reaches_everywhere(freeze: Freeze) -> bool:
     """Tell whether the freeze stands for every workspace."""
-    return freeze.workspace_id in set(_instance())
+    return freeze.workspace_id in instance_ids()
+
+
+def instance_ids() -> frozenset[str]:
+    """Return the workspace, if it is there, whose freezes stand for all."""
+    return frozenset(_instance())
 
 
 def _runs_of(freeze: Freeze, executions: QuerySet[Execution], limit: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from django.urls import path
 
 from governance.api import (
     urls_approvals,
+    urls_freezes,
     urls_identity,
     urls_policy,
     urls_runs,
@@ -19,6 +20,7 @@ from governance.api import (
 urlpatterns = [
     *urls_runs.urlpatterns,
     *urls_approvals.urlpatterns,
+    *urls_freezes.urlpatterns,
     path("tools", views_tools.Tools.as_view()),
     path("tools/catalog", views_tools.ToolCatalog.as_view()),
     path("tools/<str:name>", views_tools.ToolDetail.as_view()),

@@ -25,6 +25,7 @@ _COMMANDS = {
     "pol": "policy show",
     "job": "jobs show",
     "ses": "labels show",
+    "frz": "freeze list",
 }
 _TOKEN = re.compile(r"(?<![0-9A-Za-z])(plr|pli|whsec)_[0-9A-Za-z+/=_-]{4,}")
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")

@@ -277,6 +277,7 @@ class Palyra:
         self.tokens = Collection(connection, f"{API_PREFIX}/tokens")
         self.agents = Collection(connection, f"{API_PREFIX}/agents")
         self.users = Collection(connection, f"{API_PREFIX}/users")
+        self.freezes = Collection(connection, f"{API_PREFIX}/freezes")
         self.flags = Collection(connection, f"{API_PREFIX}/access/flags")
         self.sessions = Collection(connection, f"{API_PREFIX}/sessions")
         self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")

@@ -61,6 +61,8 @@ def exit_for(status: int, code: str | None) -> Exit:
     """
     if 200 <= status < 300:
         return Exit.DONE
+    if code == "frozen":
+        return Exit.CONFLICT
     if code == "feature_disabled" or (status == 404 and code is None):
         return Exit.UNSUPPORTED
     if status in _BY_STATUS:

@@ -20,6 +20,7 @@ from palyra_site.cli.commands import (
     bootstrap,
     calls,
     flags,
+    freeze,
     jobs,
     labels,
     login,
@@ -71,6 +72,7 @@ app.add_typer(tools.app, name="tools")
 app.add_typer(posture.app, name="posture")
 app.add_typer(auth.app, name="auth")
 app.add_typer(flags.app, name="flags")
+app.add_typer(freeze.app, name="freeze")
 app.add_typer(labels.app, name="labels")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(agents.app, name="agents")

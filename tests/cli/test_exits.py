@@ -21,6 +21,7 @@ from tests.cli.shell import Shell, problem
         (403, "role_required", 6),
         (403, "self_review", 6),
         (403, "feature_disabled", 5),
+        (403, "frozen", 7),
         (404, "not_found", 8),
         (404, None, 5),
         (405, "method_not_allowed", 5),

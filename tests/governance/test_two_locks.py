@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from governance import operations
-from governance.operations import agents, flags, limits, people, postures, tokens, tools, workspaces
+from governance.freeze_scopes import FreezeScope
+from governance.operations import agents, flags, freezes, limits, people, postures, tokens, tools, workspaces
+from governance.operations.freezes import FreezeWishes
 from identity.minting import TokenWishes
 from identity.models import Agent, FeatureFlag, User, Workspace
 from identity.roles import AGENT_PERMISSIBLE, Permission
@@ -176,8 +178,29 @@ def test_a_service_that_asks_itself_tells_where_the_person_comes_from(name: str,
     IN_SERVICES[name](here, cast)
 
 
+WISHES = FreezeWishes(scope=FreezeScope.GLOBAL, reason="the agent runs wild")
+
+
+@pytest.mark.parametrize("rules", [FORBID, None])
+def test_the_brake_works_under_any_rules_and_its_release_does_not(rules: str | None, cast: Cast) -> None:
+    who = owner_of(cast)
+    if rules is None:
+        PolicySet.objects.update(state="superseded")
+        raise_epoch()
+    else:
+        put_in_force(rules)
+    frozen = freezes.set_freeze(principal=who, wishes=WISHES, now=NOW)
+    with pytest.raises(UnavailableError if rules is None else RefusedError):
+        freezes.lift(principal=who, freeze_id=frozen.id, now=NOW)
+    frozen.refresh_from_db()
+    assert frozen.state == "active"
+
+
 def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
-    """Operations ask `require_verb`; `require_permission` is for what agents may hold, and for reads."""
+    """Operations ask `require_verb`; `require_permission` is for what agents may hold, and for reads.
+
+    Setting a freeze asks no rules, since the rules may be what is wrong; lifting one asks both locks.
+    """
     found = [
         (path.name, permission)
         for path in sorted(Path(operations.__path__[0]).glob("*.py"))
@@ -185,7 +208,8 @@ def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
         for permission in asked_once(ast.parse(path.read_text()))
     ]
     reads = {Permission.POLICY_READ}
-    assert [(name, one) for name, one in found if one not in AGENT_PERMISSIBLE | reads] == []
+    brake = {Permission.FREEZE_SET}
+    assert [(name, one) for name, one in found if one not in AGENT_PERMISSIBLE | reads | brake] == []
 
 
 def asked_once(tree: ast.AST) -> list[Permission]:

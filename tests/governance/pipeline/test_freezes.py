@@ -33,7 +33,6 @@ from tests.governance.pipeline.world import (
     add_person,
     again,
     attested,
-    calls_used,
     claim,
     events_of,
     final_decisions,
@@ -82,7 +81,7 @@ def assert_frozen_out(view: CallView) -> None:
     assert (view.state, view.call.reason_code) == ("denied", "run.frozen")
     assert gate_row(view, "run")["verdict"] == "deny"
     assert view.call.approval_id is None
-    assert calls_used(view) == 0
+    assert view.reservation is None
 
 
 def assert_refused(view: CallView) -> None:
@@ -91,7 +90,8 @@ def assert_refused(view: CallView) -> None:
     assert (ended.state, ended.call.error["detail"]["code"]) == ("refused", "run.frozen")
     assert "execution.started" not in events_of(ended)
     assert [data["effect"] for data in final_decisions(ended)] == ["allow"]
-    assert (attested(ended).predicate["outcome"], calls_used(ended)) == ("refused", 0)
+    assert ended.reservation is not None
+    assert (attested(ended).predicate["outcome"], ended.reservation.state) == ("refused", "released")
 
 
 # --- the eleventh acceptance scenario ---------------------------------------------------------------
