@@ -8,6 +8,7 @@ from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
 from governance import labelling
 from governance.budgets.calls import is_held, release_call, settle_call
+from governance.call_state import call_state
 from governance.calls import queue_call, record_decision
 from governance.evidence import attest
 from governance.gates import Gate, GateRow, Verdict
@@ -47,10 +48,11 @@ CLOSED_BY = {
 
 def close_denied(call: ToolCall, found: Found, denial: GateRow, actor: Actor, now: datetime) -> None:
     """End a call that a gate denied: nothing ran and nothing is charged."""
-    if found.reservation_id is not None:
-        release_call(call_id=call.id, actor=actor, now=now, record=record)
     call.error = {"kind": "Denied", "message": denial.reason, "detail": {"code": denial.reason_code}}
     call.save(update_fields=["error"])
+    _record_closed(call, actor, now)
+    if found.reservation_id is not None:
+        release_call(call_id=call.id, actor=actor, now=now, record=record)
     attest(call, None, stage=STAGE_OF[denial.gate], outcome="denied", actor=actor, now=now)
 
 
@@ -69,6 +71,7 @@ def close_answered(call: ToolCall, code: str, reason: str, actor: Actor, now: da
     call.error = {"kind": "Denied", "message": reason, "detail": {"code": code}}
     call.save(update_fields=["error"])
     record_decision(call, final=True, actor=actor, record=record)
+    _record_closed(call, actor, now)
     release_call(call_id=call.id, actor=actor, now=now, record=record)
     attest(call, None, stage="approval", outcome=code.removeprefix("approval."), actor=actor, now=now)
 
@@ -138,6 +141,20 @@ def close_lost(execution_id: str, actor: Actor, now: datetime, *, proven_dead: b
     call.save(update_fields=["error", "updated_at"])
     settle_call(call_id=call.id, actor=actor, now=now, record=record)
     attest(call, execution, stage=None, outcome=ExecutionState.AMBIGUOUS.value, actor=actor, now=now)
+
+
+def _record_closed(call: ToolCall, actor: Actor, now: datetime) -> None:
+    """Record the end of a call without an execution: what `execution.finished` is to one that ran."""
+    state = call_state(effect=call.effect, reason_code=call.reason_code, execution_state=None)
+    record(
+        event="tool_call.closed",
+        actor=actor,
+        subject=call.id,
+        now=now,
+        data={"state": state.value, "reason_code": call.reason_code},
+        run=call.run_id,
+        call=call.id,
+    )
 
 
 def _close_unrun(

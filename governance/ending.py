@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.db.models import F
+
 from approvals import services as approvals
 from governance import closing
 from governance.call_state import CallState
@@ -17,14 +19,20 @@ from sandbox import services as sandbox
 from sandbox.lifecycle import ExecutionState
 
 
-def end_run(run: Run, state: str, run_code: str, call_code: str, actor: Actor, now: datetime) -> None:
-    """Close an open run whose turn the caller holds, and end all of it that waits, is queued or runs."""
-    _close_run(run, state, run_code, actor, now)
+def end_run(
+    run: Run, state: str, run_code: str, call_code: str, actor: Actor, now: datetime, *, reason: str = ""
+) -> None:
+    """Close an open run whose turn the caller holds, and end all of it that waits, is queued or runs.
+
+    What waits or is queued ends before the run does, so that the end of the run is the last word about it;
+    a tool that runs is asked to stop and ends after it.
+    """
     for call in stoppable_calls(run):
         stop(view_of(call), actor, now, close_code=call_code)
+    _close_run(run, state, run_code, reason, actor, now)
 
 
-def _close_run(run: Run, state: str, code: str, actor: Actor, now: datetime) -> None:
+def _close_run(run: Run, state: str, code: str, reason: str, actor: Actor, now: datetime) -> None:
     transition(
         Run.objects.filter(id=run.id),
         lifecycle.ALLOWED,
@@ -32,13 +40,14 @@ def _close_run(run: Run, state: str, code: str, actor: Actor, now: datetime) -> 
         target=state,
         closed_at=now,
         close_code=code,
+        version=F("version") + 1,
     )
     record(
         event="run.closed",
         actor=actor,
         subject=run.id,
         now=now,
-        data={"state": state, "close_code": code},
+        data={"state": state, "close_code": code, "reason": reason},
         run=run.id,
     )
 

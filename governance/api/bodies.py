@@ -5,7 +5,13 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from governance.api.strict import Body, Flag, Text, Whole
-from governance.runs.lifecycle import MAX_CALLS_CEILING, MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
+from governance.runs.findings import LONGEST_NOTE, OUTCOMES, SHORTEST_NOTE
+from governance.runs.lifecycle import (
+    CALLER_ORIGINS,
+    MAX_CALLS_CEILING,
+    MAX_LIFETIME_SECONDS,
+    MIN_LIFETIME_SECONDS,
+)
 from governance.runs.sessions import MAX_KEY
 from identity.access import Stage
 from identity.rollout import LONGEST_REASON, MOST_WORKSPACES, SHORTEST_REASON
@@ -25,9 +31,8 @@ class RunBody(Body):
     max_calls = Whole(required=False, min_value=1, max_value=MAX_CALLS_CEILING)
     ttl_seconds = Whole(required=False, min_value=MIN_LIFETIME_SECONDS, max_value=MAX_LIFETIME_SECONDS)
     approval_channel = serializers.ChoiceField(required=False, choices=("interactive", "none"))
-    origin = serializers.ChoiceField(
-        required=False, choices=("manual", "retry", "cron", "delegation", "background")
-    )
+    origin = serializers.ChoiceField(required=False, choices=CALLER_ORIGINS)
+    origin_run_id = Text(required=False, max_length=40)
 
     def validate_labels(self, value: dict[str, str]) -> dict[str, str]:
         if len(value) > 16 or not all(1 <= len(name) <= 64 and "\0" not in name for name in value):
@@ -50,6 +55,15 @@ class ToolCallBody(Body):
 
 class CancelBody(Body):
     reason = Text(required=False, max_length=500, allow_blank=True)
+
+
+class CompleteBody(Body):
+    """Nothing to say: the run is in the path."""
+
+
+class ResolveBody(Body):
+    outcome = serializers.ChoiceField(choices=OUTCOMES)
+    note = Text(min_length=SHORTEST_NOTE, max_length=LONGEST_NOTE)
 
 
 class FlagBody(Body):

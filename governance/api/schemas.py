@@ -27,6 +27,7 @@ class Run(_Shape):
     purpose = serializers.CharField(allow_blank=True)
     labels = serializers.DictField(child=serializers.CharField(allow_blank=True))
     origin = serializers.CharField()
+    origin_run_id = serializers.CharField(allow_null=True)
     approval_channel = serializers.CharField()
     calls_used = serializers.IntegerField()
     calls_limit = serializers.IntegerField()
@@ -34,6 +35,11 @@ class Run(_Shape):
     expires_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)
     close_code = serializers.CharField(allow_null=True)
+
+
+class RunDetail(Run):
+    phase = serializers.CharField()
+    calls = serializers.DictField(child=serializers.IntegerField())
 
 
 class RunList(_List):
@@ -57,6 +63,7 @@ class ToolCall(_Shape):
     execution = serializers.DictField(allow_null=True)
     result = serializers.JSONField()
     error = serializers.JSONField()
+    finding = serializers.DictField(allow_null=True)
     attestation = serializers.DictField(allow_null=True)
     budget = serializers.DictField(allow_null=True)
     traceparent = serializers.CharField(allow_null=True)

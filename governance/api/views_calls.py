@@ -1,4 +1,4 @@
-"""Runs and tool calls."""
+"""Tool calls: propose, list, show, cancel, resolve."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from rest_framework.views import APIView
 from governance import pipeline
 from governance.api import schemas
 from governance.api.authentication import caller, caller_now, require_live
-from governance.api.bodies import CancelBody, RunBody, ToolCallBody
+from governance.api.bodies import CancelBody, ResolveBody, ToolCallBody
 from governance.api.idempotent import once
 from governance.api.openapi import list_parameters
 from governance.api.paging import PAGE_PARAMETERS, page
 from governance.api.strict import read_body, read_integer, read_query, read_texts
 from governance.api.waiting import wait_for_change
-from governance.api.wire import render_call, render_call_row, render_run
+from governance.api.windows import WINDOW, window_parameters, within
+from governance.api.wire import render_call, render_call_row
 from governance.call_state import OPEN_STATES, CallState
 from governance.idempotency import Replay, Ticket
-from governance.models import Run, ToolCall
+from governance.models import ToolCall
 from governance.operations import runs
 from governance.proposals import Proposal
 from governance.selectors import (
     CallView,
     require_call,
-    require_run,
     state_filter,
     view_of,
     views_of,
     visible_calls,
-    visible_runs,
 )
 from identity.roles import Permission
 from identity.types import Principal
@@ -49,72 +48,6 @@ WAIT = OpenApiParameter(
 )
 
 
-class Runs(APIView):
-    permissions: ClassVar = {"GET": Permission.RUNS_READ, "POST": Permission.RUNS_CREATE}
-
-    @extend_schema(
-        operation_id="runs_list",
-        parameters=list_parameters("agent", state=Run.STATES),
-        responses=schemas.RunList,
-    )
-    def get(self, request: Request) -> Response:
-        filters = read_query(request, PAGE_PARAMETERS | {"state", "agent"})
-        rows = visible_runs(caller(request))
-        if "state" in filters:
-            rows = rows.filter(state__in=known_values(filters["state"], Run.STATES, "state"))
-        if "agent" in filters:
-            rows = rows.filter(principal_id__in=read_texts(filters, "agent"))
-        return page(request, rows, filters=filters, render=lambda found: [render_run(run) for run in found])
-
-    @extend_schema(operation_id="runs_open", request=RunBody, responses={201: schemas.Run})
-    def post(self, request: Request) -> Response:
-        read_query(request, frozenset())
-        body = read_body(request, RunBody)
-
-        def work(ticket: Ticket | None) -> Response:
-            run = runs.open_run(
-                principal=caller(request),
-                wishes=body,
-                now=utc_now(),
-                ticket=ticket,
-                render=render_run,
-            )
-            return _opened(render_run(run))
-
-        return once(request, route="POST /runs", work=work, refresh=lambda replay: _opened(replay.body))
-
-
-class RunDetail(APIView):
-    permissions: ClassVar = {"GET": Permission.RUNS_READ}
-
-    @extend_schema(operation_id="runs_show", responses=schemas.Run)
-    def get(self, request: Request, run_id: str) -> Response:
-        read_query(request, frozenset())
-        return Response(render_run(require_run(caller(request), require_id("run", run_id))))
-
-
-class RunCancel(APIView):
-    permissions: ClassVar = {"POST": Permission.RUNS_CANCEL}
-
-    @extend_schema(operation_id="runs_cancel", request=CancelBody, responses=schemas.Run)
-    def post(self, request: Request, run_id: str) -> Response:
-        read_query(request, frozenset())
-        body = read_body(request, CancelBody)
-
-        def work(ticket: Ticket | None) -> Response:
-            run = runs.cancel_run(
-                run_id=require_id("run", run_id),
-                principal=caller(request),
-                reason=body.get("reason", ""),
-                now=utc_now(),
-                ticket=ticket,
-                render=render_run,
-            )
-            return Response(render_run(run))
-
-        return once(request, route="POST /runs/{id}/cancel", work=work)
-
-
 class ToolCalls(APIView):
     permissions: ClassVar = {"GET": Permission.CALLS_READ, "POST": Permission.TOOLS_PROPOSE}
 
@@ -122,15 +55,16 @@ class ToolCalls(APIView):
         operation_id="tool_calls_list",
         parameters=list_parameters(
             "run", "tool", "agent", "reason_code", "idempotency_key", state=tuple(CallState)
-        ),
+        )
+        + window_parameters(),
         responses=schemas.ToolCallList,
     )
     def get(self, request: Request) -> Response:
-        known = PAGE_PARAMETERS | {"run", "state", "tool", "agent", "reason_code", "idempotency_key"}
-        filters = read_query(request, known)
-        rows = visible_calls(caller(request))
+        names = frozenset({"run", "tool", "agent", "reason_code", "idempotency_key"})
+        filters = read_query(request, PAGE_PARAMETERS | WINDOW | names | {"state"})
+        rows = within(visible_calls(caller(request)), filters, column="created_at")
         columns = {"run": "run_id", "tool": "tool_name", "agent": "principal_id"}
-        for name in known - PAGE_PARAMETERS - {"state"}:
+        for name in names:
             if name in filters:
                 rows = rows.filter(**{f"{columns.get(name, name)}__in": read_texts(filters, name)})
         if "state" in filters:
@@ -216,6 +150,29 @@ class ToolCallCancel(APIView):
         return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=again)
 
 
+class ToolCallResolve(APIView):
+    permissions: ClassVar = {"POST": Permission.RUNS_CANCEL_ANY}
+
+    @extend_schema(operation_id="tool_calls_resolve", request=ResolveBody, responses=schemas.ToolCall)
+    def post(self, request: Request, call_id: str) -> Response:
+        read_query(request, frozenset())
+        body = read_body(request, ResolveBody)
+
+        def work(ticket: Ticket | None) -> Response:
+            view = runs.resolve_call(
+                call_id=require_id("call", call_id),
+                principal=caller(request),
+                outcome=body["outcome"],
+                note=body["note"],
+                now=utc_now(),
+                ticket=ticket,
+                render=lambda made: (200, render_call(made, caller(request))),
+            )
+            return Response(render_call(view, caller(request)))
+
+        return once(request, route="POST /tool-calls/{id}/resolve", work=work)
+
+
 class ToolCallAttestation(APIView):
     permissions: ClassVar = {"GET": Permission.CALLS_READ}
 
@@ -265,10 +222,6 @@ def _stored(view: CallView, principal: Principal) -> tuple[int, dict[str, Any]]:
 def _cancelled(view: CallView, principal: Principal) -> tuple[int, dict[str, Any]]:
     status = 202 if view.state in OPEN_STATES else 200
     return status, render_call(view, principal)
-
-
-def _opened(run: Mapping[str, Any]) -> Response:
-    return Response(run, status=201, headers={"Location": f"/api/v1/runs/{run['id']}"})
 
 
 def _rows(calls: list[ToolCall]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from approvals.services import ReviewOutcome
 from governance.input_schemas import schema_of_tool
 from governance.models import Run, ToolCall
 from governance.prompts import masked, shown_context
+from governance.runs.selectors import RunView
 from governance.selectors import CallView
 from identity.types import Principal, PrincipalKind
 from kernel.canonical import canonical, digest_bytes
@@ -47,6 +48,7 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
         "execution": _execution(view.execution),
         "result": call.result,
         "error": call.error,
+        "finding": _finding(call, principal),
         "attestation": _attestation(view),
         "budget": _budget(view),
         "traceparent": call.traceparent,
@@ -89,6 +91,7 @@ def render_run(run: Run) -> dict[str, Any]:
         "purpose": run.purpose,
         "labels": run.labels,
         "origin": run.origin,
+        "origin_run_id": run.origin_run_id or None,
         "approval_channel": run.approval_channel,
         "calls_used": run.calls_used,
         "calls_limit": run.max_calls,
@@ -97,6 +100,12 @@ def render_run(run: Run) -> dict[str, Any]:
         "closed_at": wire_time(run.closed_at),
         "close_code": run.close_code or None,
     }
+
+
+def render_run_view(view: RunView) -> dict[str, Any]:
+    """Return a run with its calls counted by state."""
+    counts = {state.value: number for state, number in view.counts.items()}
+    return render_run(view.run) | {"phase": view.phase.value, "calls": counts}
 
 
 def render_approval_brief(request: ApprovalRequest | None) -> dict[str, Any] | None:
@@ -136,6 +145,13 @@ def _decision(view: CallView) -> dict[str, Any]:
         "obligations": call.obligations,
         "decided_at": wire_time(call.decided_at),
     }
+
+
+def _finding(call: ToolCall, principal: Principal) -> dict[str, Any] | None:
+    """What a person found out about an ambiguous call. An agent is not told who."""
+    if call.finding is None or principal.kind is PrincipalKind.USER:
+        return call.finding
+    return {**call.finding, "by": "operator"}
 
 
 def _execution(execution: Execution | None) -> dict[str, Any] | None:

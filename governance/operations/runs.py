@@ -14,20 +14,32 @@ from approvals import selectors as approval_selectors, services as approvals
 from approvals.models import ApprovalRequest
 from governance import authority, closing, ending, idempotency, labelling
 from governance.authority import needs
+from governance.call_state import CallState
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs import lifecycle
+from governance.runs.findings import Finding
 from governance.runs.sessions import session_under
 from governance.runs.turns import hold_run, hold_run_of_request
-from governance.selectors import CallView, require_call, require_run, view_of
+from governance.selectors import (
+    CallView,
+    require_call,
+    require_proposable_run,
+    require_run,
+    stoppable_calls,
+    view_of,
+)
 from identity.models import Agent
 from identity.roles import Permission
 from identity.types import Principal, PrincipalKind
-from kernel.errors import ConflictError, InvalidError, NotFoundError
+from kernel.clock import wire_time
+from kernel.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from kernel.ids import new_id
+from kernel.record import Actor
 from policy.selectors import tool_call_config
 
+MOST_NAMED = 20
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -42,7 +54,9 @@ def open_run(
 ) -> Run:
     """Open a run for the principal itself, or for an agent that a person owns or manages.
 
-    `session_key` names the conversation it belongs to; of `task_text` only marks are kept.
+    `session_key` names the conversation it belongs to; of `task_text` only marks are kept. `origin_run_id`
+    is a run that the principal may know of; which surface a run comes from (`facade`, `mcp`) the caller of
+    this function says, never a request.
     """
     with transaction.atomic(durable=True):
         authority.require_permission(principal, Permission.RUNS_CREATE, principal.workspace_id, now)
@@ -51,6 +65,7 @@ def open_run(
         if wanted > config.max_calls_per_run:
             raise InvalidError("invalid", f"A run may make at most {config.max_calls_per_run} calls.")
         agent = _agent_of(principal, wishes.get("agent"))
+        origin_run_id = _origin_run_of(principal, wishes.get("origin_run_id"))
         lifetime = timedelta(seconds=wishes.get("ttl_seconds", lifecycle.DEFAULT_LIFETIME.total_seconds()))
         acting = agent.id if agent else principal.id
         run = Run.objects.create(
@@ -63,6 +78,7 @@ def open_run(
             purpose=wishes.get("purpose", ""),
             labels=wishes.get("labels", {}),
             origin=wishes.get("origin", "manual"),
+            origin_run_id=origin_run_id,
             approval_channel=wishes.get("approval_channel", "interactive"),
             max_calls=wanted,
             opened_at=now,
@@ -100,13 +116,78 @@ def cancel_run(
         _require_may_cancel(principal, run.principal_id, run.owner_id, run.workspace_id, now)
         if run.state == "open":
             actor = principal.actor()
-            ending.end_run(run, "cancelled", "requester_cancelled", "run_closed", actor, now)
+            ending.end_run(run, "cancelled", "requester_cancelled", "run_closed", actor, now, reason=reason)
         elif run.state != "cancelled":
             raise ConflictError("run.closed", "The run is closed.")
         run.refresh_from_db()
         if render is not None:
             idempotency.store(ticket, status=200, body=render(run), object_id=run.id)
     return run
+
+
+@needs(Permission.RUNS_CREATE)
+def complete_run(
+    *,
+    run_id: str,
+    principal: Principal,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Callable[[Run], object] | None = None,
+) -> Run:
+    """Close a run whose work is done. Repeating it changes nothing.
+
+    Only who the run belongs to, or its owner, may say so. Raises ConflictError `conflict` with the ids of
+    up to twenty `open_calls` while calls wait, are queued or run: nobody's question is withdrawn and no
+    tool is stopped by a word that says the work is done.
+    """
+    with transaction.atomic(durable=True):
+        run = hold_run(require_run(principal, run_id).id)
+        authority.require_permission(principal, Permission.RUNS_CREATE, run.workspace_id, now)
+        if principal.id not in (run.principal_id, run.owner_id):
+            raise RefusedError("role_required", "Only who a run belongs to, or its owner, completes it.")
+        if run.state == "open":
+            _require_all_ended(run)
+            ending.end_run(run, "completed", "completed", "run_closed", principal.actor(), now)
+        elif run.state != "completed":
+            raise ConflictError("run.closed", "The run is closed.")
+        run.refresh_from_db()
+        if render is not None:
+            idempotency.store(ticket, status=200, body=render(run), object_id=run.id)
+    return run
+
+
+@needs(Permission.RUNS_CANCEL_ANY)
+def resolve_call(
+    *,
+    call_id: str,
+    principal: Principal,
+    outcome: str,
+    note: str,
+    now: datetime,
+    ticket: Ticket | None = None,
+    render: Callable[[CallView], tuple[int, object]] | None = None,
+) -> CallView:
+    """Record what a person found out about a call whose end nobody saw. It stays ambiguous, and charged.
+
+    Needs a fresh one-time code. Raises ConflictError `state_changed` for a call that is not ambiguous,
+    `conflict` when a finding stands already.
+    """
+    with transaction.atomic(durable=True):
+        hold_run(require_call(principal, call_id).call.run_id)
+        view = require_call(principal, call_id)
+        call = view.call
+        authority.require_verb(principal, Permission.RUNS_CANCEL_ANY, call.workspace_id, now)
+        authority.require_fresh_code(principal, now)
+        if view.state is not CallState.AMBIGUOUS:
+            raise ConflictError("state_changed", f"The call is not ambiguous: {view.state.value}.")
+        if call.finding is not None:
+            raise ConflictError("conflict", "A finding about this call stands already.")
+        _keep_finding(call, Finding(outcome, note), principal.actor(), now)
+        view = view_of(call)
+        if render is not None:
+            status, body = render(view)
+            idempotency.store(ticket, status=status, body=body, object_id=call_id)
+    return view
 
 
 @needs(Permission.RUNS_CANCEL)
@@ -173,6 +254,32 @@ def attestation_envelope(view: CallView) -> dict[str, Any]:
 def is_traceparent(text: str) -> bool:
     """Tell whether this is a W3C Trace Context header; anything else is ignored, not refused."""
     return _TRACEPARENT.fullmatch(text) is not None
+
+
+def _require_all_ended(run: Run) -> None:
+    waiting = list(stoppable_calls(run).values_list("id", flat=True)[:MOST_NAMED])
+    if waiting:
+        sentence = "Calls of the run have not ended: wait for them, or cancel them or the run."
+        raise ConflictError("conflict", sentence, extra={"open_calls": waiting})
+
+
+def _keep_finding(call: ToolCall, finding: Finding, actor: Actor, now: datetime) -> None:
+    call.finding = {"outcome": finding.outcome, "note": finding.note, "by": actor.id, "at": wire_time(now)}
+    call.updated_at = now
+    call.save(update_fields=["finding", "updated_at"])
+    record(
+        event="tool_call.resolved",
+        actor=actor,
+        subject=call.id,
+        now=now,
+        data={"outcome": finding.outcome, "note": finding.note},
+        run=call.run_id,
+        call=call.id,
+    )
+
+
+def _origin_run_of(principal: Principal, run_id: str | None) -> str:
+    return "" if run_id is None else require_proposable_run(principal, run_id).id
 
 
 def _agent_of(principal: Principal, agent_id: str | None) -> Agent | None:

@@ -99,6 +99,9 @@ class Runs(Collection):
     def cancel(self, run_id: str, *, reason: str, key: str) -> Answer:
         return self.act(run_id, "cancel", {"reason": reason}, key=key)
 
+    def complete(self, run_id: str, *, key: str) -> Answer:
+        return self.act(run_id, "complete", {}, key=key)
+
 
 @dataclass(frozen=True, slots=True)
 class Calls(Collection):
@@ -119,6 +122,9 @@ class Calls(Collection):
 
     def cancel(self, call_id: str, *, reason: str | None, key: str) -> Answer:
         return self.act(call_id, "cancel", _present({"reason": reason}), key=key)
+
+    def resolve(self, call_id: str, *, outcome: str, note: str, key: str) -> Answer:
+        return self.act(call_id, "resolve", {"outcome": outcome, "note": note}, key=key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,19 @@ app = typer.Typer(help="Tool calls: proposed, decided, executed.", no_args_is_he
 COLUMNS = ("id", "state", "tool.name", "reason_code", "run_id", "created_at")
 CallId = Annotated[str, typer.Argument(metavar="ID", help="call_…")]
 _LONGEST = 86_400
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+_RESOLVED = {
+    Outcome.SUCCEEDED: "succeeded",
+    Outcome.FAILED: "failed",
+    Outcome.UNKNOWN: "cannot be found out",
+}
 
 
 @app.command(
@@ -122,6 +136,28 @@ def cancel(
     require_id("call", call_id)
     session.confirm(f"Cancel {call_id}?")
     answer = session.api.calls.cancel(call_id, reason=reason, key=session.new_key())
+    session.output.one(answer.text, answer.data)
+
+
+@app.command(
+    epilog="Example: palyra calls resolve call_01JD2Q8ZV0C3M4N5P6R7S8T9VW --outcome failed"
+    ' --note "no file was written" --yes'
+)
+def resolve(
+    ctx: typer.Context,
+    *,
+    call_id: CallId,
+    outcome: Annotated[Outcome, typer.Option("--outcome", help="What the tool did after all.")],
+    note: Annotated[str, typer.Option("--note", help="How that was found out; at least 10 characters.")],
+) -> None:
+    """Record what was found out about an ambiguous call. The call stays ambiguous."""
+    session = current(ctx)
+    require_id("call", call_id)
+    session.confirm(f"Record that {call_id} {_RESOLVED[outcome]}?")
+    key = session.new_key()
+    answer = session.elevated(
+        lambda: session.api.calls.resolve(call_id, outcome=outcome.value, note=note, key=key)
+    )
     session.output.one(answer.text, answer.data)
 
 

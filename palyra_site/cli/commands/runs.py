@@ -72,6 +72,16 @@ def show(ctx: typer.Context, *, run_id: RunId) -> None:
     session.output.one(answer.text, answer.data)
 
 
+@app.command(epilog="Example: palyra runs complete run_01JD2Q8ZV0C3M4N5P6R7S8T9VW --yes")
+def complete(ctx: typer.Context, *, run_id: RunId) -> None:
+    """Say that the work of a run is done. Refused while calls of it are open."""
+    session = current(ctx)
+    require_id("run", run_id)
+    session.confirm(f"Complete {run_id}?")
+    answer = session.api.runs.complete(run_id, key=session.new_key())
+    session.output.one(answer.text, answer.data)
+
+
 @app.command(epilog='Example: palyra runs cancel run_01JD2Q8ZV0C3M4N5P6R7S8T9VW --reason "wrong input" --yes')
 def cancel(
     ctx: typer.Context,

@@ -8,12 +8,18 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import transaction
 
 from approvals.models import ApprovalRequest
+from governance import closing
+from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.models import Reservation, Run, ToolCall
 from identity.models import Agent
 from kernel.clock import utc_now
+from kernel.record import system_actor
+from sandbox import services as sandbox
+from tests.governance.api.stepping import fresh
 from tests.governance.api.test_answers import assert_problem
 from tests.governance.api.world import World, mint_for_agent, owner_principal
 
@@ -27,7 +33,9 @@ def test_a_run_is_opened_shown_and_cancelled_twice_alike(world: World) -> None:
     assert opened.status_code == 201
     assert opened.headers["Location"] == f"/api/v1/runs/{run['id']}"
     assert (run["state"], run["agent"], run["calls_limit"]) == ("open", world.agent.id, 3)
-    assert world.agent.get(f"runs/{run['id']}").json() == run
+    shown = world.agent.get(f"runs/{run['id']}").json()
+    assert (shown.pop("phase"), set(shown.pop("calls").values())) == ("idle", {0})
+    assert shown == run
     for _ in range(2):
         ended = world.agent.post(f"runs/{run['id']}/cancel", {"reason": "done"})
         assert (ended.status_code, ended.json()["state"]) == (200, "cancelled")
@@ -37,6 +45,80 @@ def test_a_run_is_opened_shown_and_cancelled_twice_alike(world: World) -> None:
         "run.closed",
     )
     assert not ToolCall.objects.exists()
+
+
+def test_a_run_is_completed_over_http(world: World) -> None:
+    call = world.ask()
+    path = f"runs/{call['run_id']}"
+    waits = world.agent.post(f"{path}/complete")
+    assert_problem(waits, 409, "conflict")
+    assert waits.json()["open_calls"] == [call["id"]]
+    assert world.agent.get(path).json()["calls"]["awaiting_approval"] == 1
+    world.agent.post(f"tool-calls/{call['id']}/cancel")
+    for _ in range(2):
+        assert world.agent.post(f"{path}/complete").json()["state"] == "completed"
+    assert_problem(world.agent.post(f"{path}/complete", {"force": True}), 400, "unknown_field")
+    assert_problem(world.agent.post(f"{path}/cancel"), 409, "run.closed")
+
+
+def test_a_list_of_runs_has_a_window(world: World) -> None:
+    first, second = world.agent.open_run(), world.agent.open_run()
+    opened = world.agent.get(f"runs/{second}").json()["opened_at"]
+
+    def listed(**window: str) -> set[str]:
+        query = "&".join(f"{name}={value}" for name, value in window.items())
+        return {run["id"] for run in world.agent.get(f"runs?{query}").json()["data"]}
+
+    Run.objects.filter(id=first).update(opened_at=utc_now() - timedelta(days=1))
+    assert listed(since=opened[:-5] + "Z") == {second}
+    assert listed(until=opened[:-5] + "Z") == {first}
+    for window in (
+        "since=yesterday",
+        "since=2026-01-05",
+        "until=1",
+        f"since={opened}&until=2020-01-01T00:00:00Z",
+    ):
+        for path in ("runs", "tool-calls"):
+            assert_problem(world.agent.get(f"{path}?{window}"), 400, "invalid_parameter")
+
+
+def test_only_the_server_says_that_a_run_comes_from_its_own_surfaces(world: World) -> None:
+    for origin in ("facade", "mcp", "safe"):
+        assert_problem(world.agent.post("runs", {"origin": origin}), 422, "invalid")
+    first = world.agent.open_run()
+    again = world.agent.post("runs", {"origin": "retry", "origin_run_id": first}).json()
+    assert (again["origin"], again["origin_run_id"]) == ("retry", first)
+    foreign = world.other_agent.post("runs", {"origin": "retry", "origin_run_id": first})
+    assert_problem(foreign, 404, "run_not_found")
+
+
+def test_a_finding_needs_an_operator_a_code_and_a_note(world: World) -> None:
+    call = world.agent.propose("echo", {"text": "x"})
+    path, finding = f"tool-calls/{call['id']}/resolve", {"outcome": "failed", "note": "it never arrived"}
+    assert_problem(world.agent.post(path, finding), 403, "insufficient_scope")
+    assert_problem(world.owner.post(path, finding), 401, "step_up_required")
+    fresh(world.owner)
+    assert_problem(world.owner.post(path, finding), 409, "state_changed")
+    for wrong in ({"outcome": "maybe"}, {"note": "short"}, {"note": None}, {"by": "me"}):
+        status, code = (400, "unknown_field") if "by" in wrong else (422, "invalid")
+        assert_problem(world.owner.post(path, finding | wrong), status, code)
+    lose(call["execution"]["id"])
+    answers = [world.owner.post(path, finding, Idempotency_Key="k").json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    found = answers[0]["finding"]
+    assert (answers[0]["state"], found["outcome"], found["by"]) == ("ambiguous", "failed", world.owner.id)
+    assert world.agent.get(f"tool-calls/{call['id']}").json()["finding"]["by"] == "operator"
+    assert_problem(world.owner.post(path, finding), 409, "conflict")
+
+
+def lose(execution_id: str) -> None:
+    """Have a worker take the call and die."""
+    actor, now = system_actor("sweeper"), utc_now()
+    with transaction.atomic():
+        sandbox.claim_execution(
+            execution_id=execution_id, worker_id="w", boot_id="b", actor=actor, now=now, record=record
+        )
+        closing.close_lost(execution_id, actor, now, proven_dead=True)
 
 
 def test_a_run_past_its_time_takes_no_call(world: World) -> None:

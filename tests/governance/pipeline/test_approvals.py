@@ -38,7 +38,7 @@ from tests.governance.pipeline.world import (
 
 ASKING = ["tool_call.proposed", "reservation.held", "approval.requested", "tool_call.decided"]
 RUN = ["execution.started", "grant.used", "execution.finished", "reservation.settled", "attestation.recorded"]
-ENDED = ["tool_call.decided", "reservation.released", "attestation.recorded"]
+ENDED = ["tool_call.decided", "tool_call.closed", "reservation.released", "attestation.recorded"]
 
 
 def assert_ended_unrun(view: CallView, state: str, code: str) -> None:

@@ -47,7 +47,7 @@ def test_a_waiting_call_is_cancelled_at_once_with_its_question(world: World) -> 
     assert (view.state, view.call.reason_code) == ("cancelled", "approval.cancelled")
     assert view.approval is not None
     assert (view.approval.status, view.approval.close_code) == ("cancelled", "requester_cancelled")
-    assert events_of(view)[-3:] == ["tool_call.decided", *UNRUN]
+    assert events_of(view)[-4:] == ["tool_call.decided", "tool_call.closed", *UNRUN]
     assert calls_used(view) == 0
     assert attested(view).predicate["outcome"] == "cancelled"
     with pytest.raises(ConflictError):
