@@ -98,15 +98,19 @@ def checked_answer(
     _require_offered(scope, risk, max_scope, subject_type)
     _check_ttl(review.ttl_ms, scope, risk)
     required = (
-        comment_asked
-        or review.verdict == Verdict.DENY
+        review.verdict == Verdict.DENY
         or scope == Scope.ALWAYS
-        or risk not in _NEEDS_NO_COMMENT
+        or comment_is_required(risk, asked=comment_asked)
     )
     comment = checked_comment(review.comment, required=required)
     pattern = _checked_pattern(review, scope, risk, call)
     stored = None if pattern == EXACT else pattern.as_json()
     return replace(review, comment=comment, scope=scope, pattern=stored)
+
+
+def comment_is_required(risk: str, *, asked: bool) -> bool:
+    """Tell whether every answer needs a comment, whatever it says; `asked` is what the policy wants."""
+    return asked or risk not in _NEEDS_NO_COMMENT
 
 
 def checked_comment(text: str, *, required: bool, shortest: int = SHORTEST_COMMENT) -> str:

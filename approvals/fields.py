@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
@@ -67,8 +67,8 @@ class ToolShape:
     command; its first element is the program. `name` appears in sentences only.
     """
 
-    schema: Mapping[str, object] = field(default_factory=dict)
-    capabilities: frozenset[str] = frozenset()
+    schema: Mapping[str, object]
+    capabilities: frozenset[str]
     argv_template: tuple[str, ...] = ()
     name: str = ""
 

@@ -1,0 +1,71 @@
+"""Patterns in words an approver reads before allowing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from approvals.commands import LEFT_OUT
+from approvals.constraints import Constraint, Op, argv_of, interval
+from approvals.fields import ToolShape
+from approvals.patterns import BoundPattern, Rest
+
+LONGEST_VALUE = 80
+MOST_CHOICES = 5
+
+
+def sentence(bound: BoundPattern, tool: ToolShape) -> str:
+    """Return what a pattern covers, for example `fs.write under src/app, content may differ`.
+
+    Values in it are an agent's own words wherever the approved call had them: show them as such.
+    """
+    name = tool.name or "this tool"
+    if bound.rest is Rest.ANY:
+        return f"Every call of {name} in this session, whatever its parameters"
+    if not bound.constraints:
+        return "Exactly this call"
+    places = [one for one in bound.constraints if one.op in {Op.PATH_PREFIX, Op.HOST, Op.HOST_SUFFIX}]
+    first = next(iter(places), None) if len(places) == 1 else None
+    others = [_phrase(one) for one in bound.constraints if one is not first]
+    head = f"{name} {_where(first)}" if first is not None else name
+    return ", ".join([head, *others, "all else the same"])
+
+
+def _where(constraint: Constraint) -> str:
+    value = _shown(constraint.value)
+    match constraint.op:
+        case Op.PATH_PREFIX:
+            return f"under {value}"
+        case Op.HOST:
+            return f"anywhere on {value}"
+    return f"anywhere on {value} and hosts beneath it"
+
+
+def _phrase(constraint: Constraint) -> str:
+    name = constraint.pointer.removeprefix("/").replace("/", ".")
+    match constraint.op:
+        case Op.ANY:
+            return f"{name} may differ"
+        case Op.LTE | Op.RANGE:
+            low, high = interval(constraint)
+            return f"{name} from {low} to {high}"
+        case Op.ONE_OF if isinstance(constraint.value, list):
+            shown = [_shown(item) for item in constraint.value[:MOST_CHOICES]]
+            left = len(constraint.value) - len(shown)
+            return f"{name} one of {', '.join(shown)}" + (f" and {left} more" if left else "")
+        case Op.ARGV:
+            return _argv_phrase(name, constraint.value)
+    return f"{name} {_where(constraint)}"
+
+
+def _argv_phrase(name: str, value: object) -> str:
+    argv = argv_of(value)
+    missing = [] if argv is None else sorted(LEFT_OUT.intersection(argv.tokens))
+    without = f"{name} with or without {' and '.join(missing)}" if missing else f"the same options in {name}"
+    if not isinstance(value, Mapping) or value.get("under") is None:
+        return without
+    return f"{without}, no more files and all of them under {_shown(value['under'])}"
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
