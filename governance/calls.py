@@ -153,6 +153,7 @@ def _row(draft: Draft, gates: GateLog, found: Found, denial: GateRow | None) -> 
         gates=gates.complete(),
         **_policy_columns(found.decision),
         approval_id=found.answer.approval_id,
+        grant_id=found.answer.grant_id,
         idempotency_key=draft.proposal.idempotency_key,
         traceparent=draft.proposal.traceparent,
         decided_at=draft.now,

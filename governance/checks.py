@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from approvals import selectors as approval_selectors, services as approvals
+from approvals.denials import remembered_denial
 from approvals.limits import TooMuch, asks_too_much
-from governance import freezes, labelling
+from approvals.lookup import GrantProposal, resolve_cached_tool_approval_for_proposal
+from governance import freezes, grants, labelling
 from governance.budgets.calls import Exhausted, reserve_call
+from governance.calls import action_digest_of
 from governance.catalog import WASM_OFF
 from governance.freeze_scopes import FROZEN
-from governance.gates import Finding, asks, denied, passed
+from governance.gates import Finding, Verdict, asks, denied, passed
 from governance.labelling import Reading
 from governance.obligations import approval_needed, build_obligation
 from governance.placement import place
@@ -18,6 +21,7 @@ from governance.prompts import new_request
 from governance.proposals import Answer, Draft, Found, Placement, Target
 from identity.authorization import authorize
 from identity.roles import Permission
+from kernel.canonical import digest
 from kernel.record import Record
 from policy import selectors as policy_selectors, services as policy_services
 from policy.types import (
@@ -261,16 +265,28 @@ def budget(draft: Draft, record: Record) -> Finding[str]:
 def approval(
     draft: Draft, target: Target, found: Found, placement: Placement, record: Record
 ) -> Finding[Answer]:
-    """Gate 9: nothing to ask, or a pending request that a person can answer."""
+    """Gate 9: nothing to ask, an earlier answer that covers the call, or a request a person can answer.
+
+    In the order of the approvals part, §3.1. What is asked for was found out by the gates before.
+    """
     if found.decision is None or found.posture is None:
         raise ValueError("gate 9 stands behind gates 5 and 7")
     if not approval_needed(found.decision, found.posture, target):
         return passed(Answer(), "approval.not_required")
-    if draft.run.approval_channel == "none":
-        return denied("approval.channel_unavailable", "The run has nobody to ask.")
     obligation, risk = build_obligation(
         found.decision, target, placement, found.posture, channel=draft.run.channel
     )
+    if _denied_before(draft, target):
+        reason = "A person denied exactly this call within the last day."
+        return denied("approval.denied_before", reason, "Propose another call, or have the denial forgotten.")
+    call = grants.proposal_of(
+        draft, target, placement, risk=risk, obligations_digest=digest(obligation.as_json())
+    )
+    grant_id = _covering_grant(draft, target, found, call, record)
+    if grant_id is not None:
+        return passed(Answer(grant_id=grant_id), "approval.allowed", "An earlier answer covers the call.")
+    if draft.run.approval_channel == "none":
+        return denied("approval.channel_unavailable", "The run has nobody to ask.")
     request = new_request(draft, target, found, placement, obligation, risk)
     if not approval_selectors.has_eligible_reviewer(request, draft.now):
         return denied("approval.no_eligible_approver", "No active person may answer this request.")
@@ -287,6 +303,42 @@ def _too_many_questions(excess: TooMuch) -> Finding[Answer]:
     later = "Ask again later." if excess.retry_after else "Open a new run."
     reason = f"People would be asked too often: {excess.limit} is {excess.most}."
     return denied("approval.rate_limited", reason, later, retry_after=excess.retry_after)
+
+
+def _denied_before(draft: Draft, target: Target) -> bool:
+    action = action_digest_of(draft.principal, target)
+    return bool(remembered_denial(principal_id=draft.principal.id, action_digest=action, now=draft.now))
+
+
+def _covering_grant(
+    draft: Draft, target: Target, found: Found, call: GrantProposal, record: Record
+) -> str | None:
+    """Return the grant under which policy permits the call; `found.decision` is then that decision.
+
+    A grant that policy does not take would only queue the call to be refused, so a person is asked.
+    """
+    match = resolve_cached_tool_approval_for_proposal(
+        proposal=call, now=draft.now, alarm=lambda searched: _too_many_grants(draft, call, searched, record)
+    )
+    if match is None:
+        return None
+    asking = found.decision
+    if policy(draft, target, found, approval=grants.approval_facts(match.approval)).verdict is Verdict.PASS:
+        return match.grant.pk
+    found.decision = asking
+    return None
+
+
+def _too_many_grants(draft: Draft, call: GrantProposal, searched: int, record: Record) -> None:
+    record(
+        event="grant.lookup_exceeded",
+        actor=draft.principal.actor(),
+        subject=draft.call_id,
+        now=draft.now,
+        data={"principal": call.principal_id, "tool": call.tool, "searched": searched},
+        run=draft.run.id,
+        call=draft.call_id,
+    )
 
 
 def skill_facts(decision: SkillGateDecision | None) -> SkillFacts | None:

@@ -88,10 +88,11 @@ def _enforcement(ran: Outcome | None) -> SandboxEnforcement:
 
 
 def _approvals(call: ToolCall) -> tuple[ApprovalUse, ...]:
-    request = ApprovalRequest.objects.filter(id=call.approval_id).first() if call.approval_id else None
+    grant = Grant.objects.filter(id=call.grant_id).first() if call.grant_id else None
+    answered = call.approval_id or (grant.request_id if grant else None)
+    request = ApprovalRequest.objects.filter(id=answered).first() if answered else None
     if request is None:
         return ()
-    grant = Grant.objects.filter(id=call.grant_id).first() if call.grant_id else None
     reviewers = request.reviews.order_by("id").values_list("reviewer_id", flat=True)
     return (
         ApprovalUse(

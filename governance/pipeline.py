@@ -17,7 +17,18 @@ from django.db import transaction
 from approvals import services as approvals
 from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
-from governance import activations, answering, checks, closing, freezes, idempotency, prompts, recheck, wakeup
+from governance import (
+    activations,
+    answering,
+    checks,
+    closing,
+    freezes,
+    grants,
+    idempotency,
+    prompts,
+    recheck,
+    wakeup,
+)
 from governance.calls import queue_call, write_call, write_proposal
 from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
@@ -123,7 +134,12 @@ def review(
             hold_run_of_request(request_id)
             activations.hold_turn(request_id)
             outcome = approvals.record_review(
-                request_id=request_id, principal=principal, review=answer, now=now, record=record
+                request_id=request_id,
+                principal=principal,
+                review=answer,
+                asked=grants.asked_call(request_id, now, with_history=answer.pattern is not None),
+                now=now,
+                record=record,
             )
             asked = outcome.request
             if answer.verdict == "allow" and outcome.kind in ("open", "allowed"):

@@ -61,9 +61,13 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What gate 9 found: nothing to ask, or the request that a person has to answer."""
+    """What gate 9 found: nothing to ask, the request that a person has to answer, or an earlier answer.
+
+    `grant_id` is a candidate: the claim uses it up, or refuses the call.
+    """
 
     approval_id: str | None = None
+    grant_id: str | None = None
 
 
 @dataclass(slots=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from approvals import selectors as approval_selectors, services as approvals
-from approvals.scopes import unusable_because
+from approvals.grants import is_covered, why_unusable
+from approvals.matching import GrantProposal
+from approvals.models import Grant
 from approvals.selectors import ApprovalClaim
-from governance import checks, closing, labelling
+from governance import checks, closing, grants, labelling
 from governance.budgets.calls import is_held
 from governance.calls import action_digest_of
 from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
 from governance.journal.ledger import record
 from governance.models import ToolCall
+from governance.obligations import build_obligation
 from governance.proposals import Claim, Draft, Found, Placement, Proposal, Target
 from governance.recording import record_fault
 from governance.runner import Worker
@@ -21,13 +25,23 @@ from identity.liveness import principal_live
 from identity.types import Principal
 from kernel.canonical import digest
 from kernel.errors import ConflictError
-from policy.types import ApprovalFacts, PolicyDecision
+from kernel.record import Actor
+from policy.types import PolicyDecision
 from sandbox import services as sandbox
 from sandbox.lifecycle import ExecutionState
 from sandbox.models import Execution
 from sandbox.selection import select
 from sandbox.spec import SandboxSpec
 from sandbox.types import SandboxRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the claim found once more; the last two are there for a call that runs by an answer."""
+
+    target: Target
+    approval: ApprovalClaim | None = None
+    proposal: GrantProposal | None = None
 
 
 def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
@@ -40,7 +54,7 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
     call = ToolCall.objects.select_related("run").get(id=execution.call_id)
     log, found = GateLog(now), Found()
     try:
-        target = look_again(call, execution, worker, log, found, now)
+        looked = look_again(call, execution, worker, log, found, now)
     except GateDenied as refusal:
         if refusal.row.gate is Gate.POLICY:
             record_fault(
@@ -55,7 +69,7 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
             _record_policy_refusal(call, found, refusal.row.reason_code, worker, now)
         closing.close_refused(call, refusal.row, worker.actor(), now)
         return None
-    labelling.add_labels_of(call, target.tool, actor=worker.actor(), now=now, record=record)
+    labelling.add_labels_of(call, looked.target.tool, actor=worker.actor(), now=now, record=record)
     claimed = sandbox.claim_execution(
         execution_id=execution_id,
         worker_id=worker.worker_id,
@@ -65,15 +79,35 @@ def claim(execution_id: str, worker: Worker, now: datetime) -> Claim | None:
         record=record,
     )
     if call.grant_id is not None:
-        approvals.consume_grant(
-            grant_id=call.grant_id,
-            call_id=call.id,
-            execution_id=execution_id,
-            actor=worker.actor(),
+        _use_grant(call.grant_id, looked, found, execution_id, worker.actor(), now)
+    return Claim(call, claimed, looked.target, SandboxSpec.from_json(claimed.spec))
+
+
+def _use_grant(
+    grant_id: str, looked: Looked, found: Found, execution_id: str, actor: Actor, now: datetime
+) -> None:
+    """Use the grant up by one. Another policy set than people allowed under leaves both hashes."""
+    proposal, approval = looked.proposal, looked.approval
+    if proposal is None or approval is None:
+        raise ValueError("a call with a grant was held against it")
+    approvals.consume_grant(
+        grant_id=grant_id, proposal=proposal, execution_id=execution_id, actor=actor, now=now, record=record
+    )
+    in_force = found.decision.explanation.policy_set.hash if found.decision else ""
+    if in_force != approval.request.policy_set_hash:
+        record(
+            event="approval.revalidated",
+            actor=actor,
+            subject=approval.request.pk,
             now=now,
-            record=record,
+            data={
+                "grant": grant_id,
+                "allowed_under": approval.request.policy_set_hash,
+                "in_force": in_force,
+            },
+            run=proposal.run_id,
+            call=proposal.call_id,
         )
-    return Claim(call, claimed, target, SandboxSpec.from_json(claimed.spec))
 
 
 def _record_policy_refusal(call: ToolCall, found: Found, code: str, worker: Worker, now: datetime) -> None:
@@ -93,12 +127,12 @@ def _record_policy_refusal(call: ToolCall, found: Found, code: str, worker: Work
 
 def look_again(
     call: ToolCall, execution: Execution, worker: Worker, log: GateLog, found: Found, now: datetime
-) -> Target:
+) -> Looked:
     """Ask every gate again that could answer otherwise now; raises GateDenied with the row that does."""
     principal = log.take(Gate.AUTHENTICATE, lambda: _live(call, now))
     draft = _draft(call, principal, now)
     log.take(Gate.RUN, lambda: checks.run_is_open(draft, queued_at=execution.queued_at))
-    approval = approval_selectors.facts_for_claim(call.approval_id, now) if call.approval_id else None
+    approval = _answer_behind(call, now)
     target = found.target = log.take(Gate.SCHEMA, lambda: _same_target(draft, call, execution, approval))
     log.take(Gate.SKILL, lambda: checks.skill(draft, target, found))
     found.posture = log.take(Gate.POSTURE, lambda: checks.posture(draft, target))
@@ -107,8 +141,19 @@ def look_again(
     found.placement = Placement(spec.tier.value, spec.executor.value, spec)
     log.take(Gate.POLICY, lambda: _still_permitted(draft, target, found, approval))
     log.take(Gate.BUDGET, lambda: _still_held(call))
-    log.take(Gate.APPROVAL, lambda: _grant_usable(call, found, approval, now))
-    return target
+    if call.approval_id is None and call.grant_id is None:
+        log.take(Gate.APPROVAL, lambda: _still_unasked(found))
+        return Looked(target)
+    proposal = log.take(Gate.APPROVAL, lambda: _grant_usable(call, draft, target, found, approval))
+    return Looked(target, approval, proposal)
+
+
+def _answer_behind(call: ToolCall, now: datetime) -> ApprovalClaim | None:
+    """Return the answer that lets the call run: to its own question, or to an earlier one."""
+    request_id = call.approval_id
+    if request_id is None and call.grant_id is not None:
+        request_id = Grant.objects.filter(pk=call.grant_id).values_list("request_id", flat=True).first()
+    return approval_selectors.facts_for_claim(request_id, now) if request_id else None
 
 
 def _queued(execution_id: str) -> Execution:
@@ -148,7 +193,7 @@ def _same_target(
         return denied(code, "The tool's definition changed since the decision.", "Propose the call again.")
     fresh = action_digest_of(draft.principal, target)
     bound = {fresh, call.action_digest, execution.action_digest}
-    if approval is not None:
+    if approval is not None and call.approval_id is not None:
         bound.add(approval.request.action_digest)
     specs = {digest(call.spec), digest(execution.spec), execution.spec_digest}
     if len(bound) != 1 or len(specs) != 1:
@@ -166,7 +211,7 @@ def _same_backend(execution: Execution, worker: Worker) -> Finding[bool]:
 def _still_permitted(
     draft: Draft, target: Target, found: Found, approval: ApprovalClaim | None
 ) -> Finding[PolicyDecision]:
-    finding = checks.policy(draft, target, found, approval=approval_facts(approval))
+    finding = checks.policy(draft, target, found, approval=grants.approval_facts(approval))
     if finding.verdict == "deny":
         return denied("policy.changed", f"Policy no longer permits the call ({finding.code}).")
     if finding.verdict == "ask":
@@ -181,41 +226,32 @@ def _still_held(call: ToolCall) -> Finding[bool]:
     return passed(True, "budget.reserved")
 
 
-def approval_facts(approval: ApprovalClaim | None) -> ApprovalFacts | None:
-    """Return the answer as policy reads it. Who decided alone stands for the whole quorum."""
-    if approval is None or approval.request.status != "allowed":
-        return None
-    asked = approval.request.obligations
-    wanted = frozenset(role for roles in asked["role_sets"] for role in roles)
-    alone = approval.single_operator
-    return ApprovalFacts(
-        id=approval.request.id,
-        scope="once",
-        risk=approval.request.risk,
-        count=max(approval.count, approval.request.quorum) if alone else approval.count,
-        roles=approval.roles | wanted if alone else approval.roles,
-        deciders=approval.deciders,
-        step_up=bool(asked["step_up"]) or alone,
-        policy_ids=frozenset(asked["policy_ids"]),
-    )
+def _still_unasked(found: Found) -> Finding[bool]:
+    if found.posture is not None and found.posture.state == "ask_each_time":
+        return denied("approval.policy_changed", "The tool's posture now asks for a person.")
+    return passed(True, "approval.not_required")
 
 
 def _grant_usable(
-    call: ToolCall, found: Found, approval: ApprovalClaim | None, now: datetime
-) -> Finding[bool]:
-    if call.approval_id is None:
-        if found.posture is not None and found.posture.state == "ask_each_time":
-            return denied("approval.policy_changed", "The tool's posture now asks for a person.")
-        return passed(True, "approval.not_required")
-    grant = approval.grant if approval else None
-    if grant is None or grant.id != call.grant_id:
+    call: ToolCall, draft: Draft, target: Target, found: Found, approval: ApprovalClaim | None
+) -> Finding[GrantProposal]:
+    """Hold the call against its grant, which nobody ends or uses until the transaction does."""
+    held = Grant.objects.select_for_update(of=("self",)).select_related("request")
+    grant = held.filter(pk=call.grant_id, request_id=approval.request.pk).first() if approval else None
+    if grant is None or approval is None:
         return denied("approval.grant_revoked", "There is no grant for this call.")
-    code = unusable_because(
-        status=grant.status,
-        not_before=grant.not_before,
-        expires_at=grant.expires_at,
-        uses=grant.uses,
-        uses_allowed=grant.uses_allowed,
-        now=now,
+    code = why_unusable(grant, draft.now)
+    if code is not None:
+        return denied(code, "The approval can no longer be used.")
+    if found.decision is None or found.posture is None or found.placement is None:
+        raise ValueError("gate 9 stands behind gates 5, 6 and 7")
+    obligation, risk = build_obligation(
+        found.decision, target, found.placement, found.posture, channel=draft.run.channel
     )
-    return denied(code, "The approval can no longer be used.") if code else passed(True, "approval.allowed")
+    proposal = grants.proposal_of(draft, target, found.placement, risk=risk, obligations_digest=None)
+    if not is_covered(grant, proposal):
+        return denied("approval.digest_mismatch", "The call is not what was allowed.")
+    again = call.approval_id is None
+    if not grants.is_satisfied(obligation, risk, approval, parties=proposal.parties, again=again):
+        return denied("approval.policy_changed", "More is asked for now than was approved.")
+    return passed(proposal, "approval.allowed")

@@ -10,7 +10,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from approvals import selectors as approval_selectors, services as approvals
+from approvals import grant_selectors, selectors as approval_selectors, services as approvals
 from approvals.models import ApprovalRequest
 from governance import closing, ending, idempotency, wakeup
 from governance.authority import needs
@@ -19,7 +19,7 @@ from governance.jobs import services as jobs
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.operations import freezes, jobs as job_verbs, simulations
-from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_request
+from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_grant, hold_run_of_request
 from identity import login_attempts, oidc_attempts, rate_limit, rejections, sessions, sightings
 from kernel.errors import ConflictError
 from kernel.record import Actor, system_actor
@@ -50,6 +50,11 @@ def sweep(now: datetime) -> dict[str, int]:
         "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
         "freezes_enforced": _guarded("freezes", lambda: freezes.enforce(now)),
         "runs_expired": _each(_overdue_runs(now), _expire_run, now),
+        "grants_expired": _each(grant_selectors.grants_to_expire(now, SWEEP_LIMIT), _expire_grant, now),
+        "grants_announced": _each(
+            grant_selectors.grants_to_remind_of(now, SWEEP_LIMIT), _announce_grant, now
+        ),
+        "denials_forgotten": _guarded("denials", lambda: _forget_denials(now)),
         "postures_expired": _guarded("postures", lambda: _expire_postures(now)),
         "keys_forgotten": idempotency.sweep(now),
         "rejections_written": _each(rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now),
@@ -124,6 +129,21 @@ def _answered_requests() -> tuple[str, ...]:
 def _apply_answer(request_id: str, actor: Actor, now: datetime) -> None:
     hold_run_of_request(request_id)
     closing.close_waiting(request_id, actor, now)
+
+
+def _expire_grant(grant_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_grant(grant_id)
+    approvals.expire_grant(grant_id=grant_id, now=now, record=record)
+
+
+def _announce_grant(grant_id: str, actor: Actor, now: datetime) -> None:
+    approvals.remind_of_grant(grant_id=grant_id, now=now, record=record)
+
+
+def _forget_denials(now: datetime) -> int:
+    """Remembered denials whose term is over stopped counting by themselves."""
+    with transaction.atomic(durable=True):
+        return approvals.sweep_denials(now, SWEEP_LIMIT)
 
 
 def _lose_one(execution_id: str, actor: Actor, now: datetime) -> None:

@@ -6,7 +6,7 @@ wait in a circle with another one.
 
 from __future__ import annotations
 
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Grant
 from governance.models import Run
 from kernel.errors import NotFoundError
 from sandbox.models import Execution
@@ -28,6 +28,12 @@ def hold_run_of_request(request_id: str) -> None:
     for run_id in (
         ApprovalRequest.objects.filter(id=request_id).exclude(run_id="").values_list("run_id", flat=True)
     ):
+        hold_run(run_id)
+
+
+def hold_run_of_grant(grant_id: str) -> None:
+    """As `hold_run`, for the run to which a grant is bound; does nothing when there is none."""
+    for run_id in Grant.objects.filter(id=grant_id).exclude(run_id="").values_list("run_id", flat=True):
         hold_run(run_id)
 
 
