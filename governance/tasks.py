@@ -1,4 +1,7 @@
-"""What Celery workers do: one kind takes every call that waits, the other every job. Neither takes orders."""
+"""What Celery workers do: one kind takes every call that waits, one every job, one tells the outside.
+
+None takes orders.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from celery import shared_task
 
 from governance import pipeline
 from governance.jobs import runner as job_runner
+from governance.notifications import worker as notifier
 from governance.runner import Worker, current_worker, worker_name
 from governance.stopping import drain
-from governance.wakeup import JOBS, TASK
+from governance.wakeup import JOBS, NOTIFICATIONS, TASK
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
 from sandbox.selectors import queued_ids
@@ -38,6 +42,15 @@ def jobs() -> None:
     So that a long job never stands before a call, another worker process serves it.
     """
     job_runner.work(worker_name(), utc_now)
+
+
+@shared_task(name=NOTIFICATIONS, acks_late=False, max_retries=0, ignore_result=True)
+def notifications() -> None:
+    """Send what is due until nothing is. Takes no arguments, and has a queue of its own.
+
+    So that a receiver that hangs never stands before a call or a job.
+    """
+    notifier.work(utc_now)
 
 
 def _run_one(execution_id: str, worker: Worker) -> bool:

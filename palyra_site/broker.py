@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 PROCESSED_LIFE = timedelta(hours=1)
 SWEEP_LIMIT = 2_000
 JOBS_QUEUE = "jobs"
+NOTIFICATIONS_QUEUE = "notifications"
 _FOLDERS = ("data_folder_in", "processed_folder", "control_folder")
 
 
@@ -29,7 +30,7 @@ def declare() -> None:
     with current_app.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=1, timeout=5)
-            for name in (current_app.conf.task_default_queue, JOBS_QUEUE):
+            for name in (current_app.conf.task_default_queue, JOBS_QUEUE, NOTIFICATIONS_QUEUE):
                 current_app.amqp.queues[name](connection.default_channel).declare()
         except (OperationalError, OSError) as error:
             raise BrokerDownError(f"{connection.as_uri()}: {error}") from error

@@ -18,7 +18,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-JOBS_QUEUE = "jobs"
+QUEUES_WITHOUT_TOOLS = frozenset({"jobs", "notifications"})
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "palyra_site.settings")
 # Tools never run with the worker's rights, so the warning about root would only mislead.
@@ -42,12 +42,12 @@ _queues: set[str] = set()
 
 @celeryd_after_setup.connect
 def choose(instance: Any, **_: Any) -> None:
-    """Note which queues this worker serves, before its pool starts: one of jobs alone runs no tools."""
+    """Note which queues this worker serves, before its pool starts: not every one runs tools."""
     _queues.update(instance.app.amqp.queues.consume_from)
 
 
 def _runs_tools() -> bool:
-    return _queues != {JOBS_QUEUE}
+    return not _queues <= QUEUES_WITHOUT_TOOLS
 
 
 @worker_process_init.connect
@@ -73,6 +73,7 @@ def announce(**_: Any) -> None:
     from governance import presence, wakeup
 
     wakeup.ring_jobs()
+    wakeup.ring_notifications()
     if _runs_tools():
         presence.begin()
 

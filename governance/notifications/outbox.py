@@ -48,7 +48,6 @@ def enqueue(*, event: str, event_id: str, subject: str, now: datetime) -> None:
         return
     told = _told(compose, subject)
     if told is None:
-        log.error("%s is about %s, of which nobody can be told", event, subject)
         return
     workspace_id, data = told
     body = {"type": event, "timestamp": wire_time(now), "data": data}
@@ -83,10 +82,8 @@ def _somebody_listens() -> bool:
     )
 
 
-def _of_approval(request_id: str) -> Told | None:
-    request = ApprovalRequest.objects.filter(pk=request_id).first()
-    if request is None:
-        return None
+def _of_approval(request_id: str) -> Told:
+    request = ApprovalRequest.objects.get(pk=request_id)
     return request.workspace_id, {
         "object": "approval",
         "id": request.pk,
@@ -111,10 +108,8 @@ def _of_approval(request_id: str) -> Told | None:
     }
 
 
-def _of_grant(grant_id: str) -> Told | None:
-    grant = Grant.objects.filter(pk=grant_id).first()
-    if grant is None:
-        return None
+def _of_grant(grant_id: str) -> Told:
+    grant = Grant.objects.get(pk=grant_id)
     return grant.workspace_id, {
         "object": "grant",
         "id": grant.pk,
@@ -134,10 +129,8 @@ def _of_grant(grant_id: str) -> Told | None:
     }
 
 
-def _of_freeze(freeze_id: str) -> Told | None:
-    freeze = Freeze.objects.filter(pk=freeze_id).first()
-    if freeze is None:
-        return None
+def _of_freeze(freeze_id: str) -> Told:
+    freeze = Freeze.objects.get(pk=freeze_id)
     return EVERYWHERE if freeze.scope == "global" else freeze.workspace_id, {
         "object": "freeze",
         "id": freeze.pk,
@@ -153,9 +146,9 @@ def _of_freeze(freeze_id: str) -> Told | None:
 
 
 def _of_death(delivery_id: str) -> Told | None:
-    delivery = WebhookDelivery.objects.select_related("endpoint").filter(pk=delivery_id).first()
-    if delivery is None:
-        return None
+    delivery = WebhookDelivery.objects.select_related("endpoint").get(pk=delivery_id)
+    if delivery.type == DIED:
+        return None  # or two dead receivers would go on telling each other's death
     return delivery.endpoint.workspace_id, {
         "object": "webhook_delivery",
         "id": delivery.pk,

@@ -18,7 +18,8 @@ from governance.gates import Gate, GateRow, Verdict
 from governance.jobs import services as jobs
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
-from governance.operations import freezes, jobs as job_verbs, simulations
+from governance.notifications import reminders, worker as notifier
+from governance.operations import deliveries, freezes, jobs as job_verbs, simulations
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_grant, hold_run_of_request
 from identity import login_attempts, oidc_attempts, rate_limit, rejections, sessions, sightings
 from kernel.errors import ConflictError
@@ -46,6 +47,7 @@ def sweep(now: datetime) -> dict[str, int]:
     done = {
         "approvals_expired": _each(approval_selectors.due_for_expiry(now, SWEEP_LIMIT), _expire_one, now),
         "answers_applied": _each(_answered_requests(), _apply_answer, now),
+        "approvals_reminded": _each(reminders.unopened_ids(now, SWEEP_LIMIT), _remind_one, now),
         "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
         "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
         "freezes_enforced": _guarded("freezes", lambda: freezes.enforce(now)),
@@ -64,12 +66,15 @@ def sweep(now: datetime) -> dict[str, int]:
         "sign_ins_forgotten": oidc_attempts.sweep(now),
         "sightings_forgotten": sightings.sweep(now),
         "jobs_lost": _jobs_lost(now),
+        "notifications_forgotten": _guarded("notifications", lambda: deliveries.forget(now=now)),
         "decisions_forgotten": _guarded("decisions", lambda: _forget_decisions(now)),
     }
     if sandbox_selectors.queued_ids(1):
         wakeup.ring()
     if jobs.queued_ids(1):
         wakeup.ring_jobs()
+    if notifier.waits(now):
+        wakeup.ring_notifications()
     done["shadows_watched"] = simulations.watch_shadows(now)
     return done
 
@@ -117,6 +122,11 @@ def _expire_one(request_id: str, actor: Actor, now: datetime) -> None:
     hold_run_of_request(request_id)
     approvals.expire_request(request_id=request_id, now=now, record=record)
     closing.close_waiting(request_id, actor, now)
+
+
+def _remind_one(request_id: str, actor: Actor, now: datetime) -> None:
+    hold_run_of_request(request_id)
+    reminders.remind(request_id=request_id, actor=actor, now=now, record=record)
 
 
 def _answered_requests() -> tuple[str, ...]:

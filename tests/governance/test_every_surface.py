@@ -28,7 +28,7 @@ from governance.api.authentication import BearerAuthentication
 from governance.api.permissions import HoldsPermission
 from governance.api.views_facades import Facade
 from identity.roles import Permission
-from palyra_site.broker import JOBS_QUEUE
+from palyra_site.broker import JOBS_QUEUE, NOTIFICATIONS_QUEUE
 from palyra_site.cli.main import command_tree
 from tests.governance.api.routes import ROUTES
 from tests.governance.api.test_matrix import DECIDED_INSIDE
@@ -70,7 +70,7 @@ NOT_BUILT = {
         "compat.models.read", "compat.chat.create", "compat.responses.create", "compat.embeddings.create",
         "compat.tools.invoke", "mcp.use",
     },
-    "webhooks and metrics": {"webhooks.manage", "observability.read"},
+    "metrics": {"observability.read"},
     "sessions of others": {"sessions.end"},
 }  # fmt: skip
 """Permissions whose part has no surface yet. A part that gets one takes its permissions off this list."""
@@ -320,20 +320,21 @@ def test_an_operation_that_names_a_permission_knows_who_asks() -> None:
 
 
 def test_a_worker_takes_no_orders() -> None:
-    """The two tasks have no arguments: what they run is read from the rows, and asked again at the claim."""
+    """The three tasks have no arguments: what they run is read from the rows, and asked again at the claim."""
     own = {name for name in current_app.tasks if not name.startswith("celery.")}
-    assert own == {tasks.work.name, tasks.jobs.name}
-    for task in (tasks.work, tasks.jobs):
+    assert own == {tasks.work.name, tasks.jobs.name, tasks.notifications.name}
+    for task in (tasks.work, tasks.jobs, tasks.notifications):
         assert inspect.signature(task.run).parameters == {}
 
 
-def test_jobs_and_calls_wait_in_queues_of_their_own() -> None:
-    """A job that takes minutes must not stand before a call."""
+def test_calls_jobs_and_notifications_wait_in_queues_of_their_own() -> None:
+    """Neither a job that takes minutes nor a receiver that hangs may stand before a call."""
     router = current_app.amqp.router
-    assert router.route({}, tasks.jobs.name)["queue"].name == JOBS_QUEUE
-    assert (
-        router.route({}, tasks.work.name)["queue"].name == current_app.conf.task_default_queue != JOBS_QUEUE
-    )
+    queues = {
+        router.route({}, task.name)["queue"].name for task in (tasks.work, tasks.jobs, tasks.notifications)
+    }
+    assert queues == {current_app.conf.task_default_queue, JOBS_QUEUE, NOTIFICATIONS_QUEUE}
+    assert len(queues) == 3
 
 
 def leaves(command: Any, above: tuple[str, ...] = ()) -> Iterator[str]:

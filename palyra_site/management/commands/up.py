@@ -201,10 +201,15 @@ def commands() -> list[tuple[str, list[str]]]:
     worker = [python, "-m", "celery", "--quiet", "-A", "palyra_site.celery", "worker", "-Q", "sandbox"]
     worker += ["-c", str(slots), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     sweeper = [python, str(Path(settings.BASE_DIR) / "manage.py"), "sweeper"]
-    jobs = [python, "-m", "celery", "--quiet", "-A", "palyra_site.celery", "worker", "-Q", broker.JOBS_QUEUE]
-    jobs += ["--pool", "solo", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
-    jobs += ["--hostname", "jobs@%h"]
-    return [("web", web), ("worker", worker), ("jobs", jobs), ("sweeper", sweeper)]
+    beside = [(name, _one_at_a_time(name)) for name in (broker.JOBS_QUEUE, broker.NOTIFICATIONS_QUEUE)]
+    return [("web", web), ("worker", worker), *beside, ("sweeper", sweeper)]
+
+
+def _one_at_a_time(queue: str) -> list[str]:
+    """Return the command line of a worker that serves one queue in its own process."""
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "palyra_site.celery", "worker", "-Q", queue]
+    command += ["--pool", "solo", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    return [*command, "--hostname", f"{queue}@%h"]
 
 
 def _is_ready(client: httpx.Client, started: datetime) -> bool:
