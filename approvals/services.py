@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from approvals.asking import MAX_TIMEOUT_S as MAX_TIMEOUT_S, open_request as open_request
 from approvals.denials import forget_denial as forget_denial, sweep_denials as sweep_denials
+from approvals.editing import EditInput as EditInput, edit_arguments as edit_arguments
 from approvals.ending import (
     already_decided as already_decided,
     cancel_request as cancel_request,

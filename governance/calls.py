@@ -26,7 +26,7 @@ def write_proposal(draft: Draft, record: Record) -> None:
     data = canonical(draft.proposal.input)
     record(
         event="tool_call.proposed",
-        actor=draft.principal.actor(),
+        actor=draft.actor(),
         subject=draft.call_id,
         now=draft.now,
         data={"tool": draft.proposal.tool, "input_bytes": len(data), "input": draft.proposal.input},
@@ -43,7 +43,7 @@ def write_call(
     call.save(force_insert=True)
     if found.skill is not None and found.skill.skill_id is not None:
         _record_skill_gate(draft, found, record)
-    actor = draft.principal.actor()
+    actor = draft.actor()
     event_id = record_decision(call, final=call.effect != "require_approval", actor=actor, record=record)
     keep_decision(
         event_id=event_id,
@@ -154,6 +154,8 @@ def _row(draft: Draft, gates: GateLog, found: Found, denial: GateRow | None) -> 
         **_policy_columns(found.decision),
         approval_id=found.answer.approval_id,
         grant_id=found.answer.grant_id,
+        edited_from_id=draft.edit.call_id if draft.edit is not None else None,
+        edited_by_id=draft.edit.by.id if draft.edit is not None else None,
         idempotency_key=draft.proposal.idempotency_key,
         traceparent=draft.proposal.traceparent,
         decided_at=draft.now,

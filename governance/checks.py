@@ -294,7 +294,7 @@ def approval(
     if excess is not None:
         return _too_many_questions(excess)
     opened = approvals.open_request(
-        request=request, actor=draft.principal.actor(), now=draft.now, record=record
+        request=request, actor=draft.actor(), now=draft.now, record=record
     )
     return asks(Answer(opened.id), "approval.pending", PERSON_ASKED)
 

@@ -145,7 +145,7 @@ def review(
             if answer.verdict == "allow" and outcome.kind in ("open", "allowed"):
                 freezes.require_unfrozen(asked)
             answering.require_policy(asked, answer, principal, now)
-            _apply(outcome, principal, now)
+            apply_answer(outcome, principal, now)
             if answer.end_run and outcome.kind != "expired":
                 answering.end_run_too(outcome, principal, now)
             activations.apply(outcome, principal, now)
@@ -164,7 +164,7 @@ def review(
     return outcome
 
 
-def _apply(outcome: ReviewOutcome, principal: Principal, now: datetime) -> None:
+def apply_answer(outcome: ReviewOutcome, principal: Principal, now: datetime) -> None:
     """Give every call that waited on the request its answer."""
     if outcome.kind in ("open", "repeated"):
         return

@@ -76,6 +76,8 @@ def new_request(
         tool=target.name,
         skill_id=target.skill.skill_id if target.skill else "",
         skill_digest=target.definition_digest if target.skill else "",
+        edited_from_id=draft.edit.request_id if draft.edit is not None else "",
+        edited_by_id=draft.edit.by.id if draft.edit is not None else "",
     )
 
 

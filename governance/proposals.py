@@ -9,6 +9,7 @@ from typing import Any
 from governance.models import Run, ToolCall
 from identity.types import Principal
 from kernel.canonical import digest
+from kernel.record import Actor
 from policy.types import EffectivePosture, PolicyDecision, ToolFacts
 from sandbox.services import Claimed
 from sandbox.skills.types import SkillGateDecision, SkillTool
@@ -84,14 +85,30 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """A person's change of a waiting call: who made it, the call and the request it takes the place of."""
+
+    by: Principal
+    call_id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """A proposal inside its transaction: who proposes it, in which run, under which id."""
+    """A proposal inside its transaction: who proposes it, in which run, under which id.
+
+    An edited call is still its principal's; `actor` is whoever makes it.
+    """
 
     call_id: str
     proposal: Proposal
     principal: Principal
     run: Run
     now: datetime
+    edit: Edit | None = None
+
+    def actor(self) -> Actor:
+        return (self.edit.by if self.edit is not None else self.principal).actor()
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,17 @@ def state_of(call_id: str) -> CallState | None:
     return _state(call, Execution.objects.filter(call_id=call_id).only("state").first())
 
 
+def newest_of(call_id: str) -> str:
+    """Return the call that people's edits have put in the place of this one, itself without any."""
+    seen = {call_id}
+    while True:
+        found = ToolCall.objects.filter(id=call_id).values_list("superseded_by_id", flat=True).first()
+        if found is None or found in seen:
+            return call_id
+        seen.add(found)
+        call_id = found
+
+
 def _state(call: ToolCall, execution: Execution | None) -> CallState:
     return call_state(
         effect=call.effect,

@@ -107,7 +107,7 @@ class ApprovalDecision(APIView):
     def post(self, request: Request, approval_id: str) -> Response:
         read_query(request, frozenset())
         body = read_body(request, DecisionBody)
-        seen = _seen_version(request, require_id("apr", approval_id))
+        seen = seen_version(request, require_id("apr", approval_id))
 
         def work(ticket: Ticket | None) -> Response:
             now = utc_now()
@@ -190,7 +190,8 @@ def _moves_without_version(row: ApprovalRequest) -> bool:
     return row.status == RequestStatus.PENDING and row.reviews.exists()
 
 
-def _seen_version(request: Request, approval_id: str) -> int | None:
+def seen_version(request: Request, approval_id: str) -> int | None:
+    """Return the version that `If-Match` names, None without one; MalformedError `invalid_if_match`."""
     given = request.headers.get("If-Match")
     if given is None:
         return None

@@ -28,6 +28,7 @@ from governance.operations import runs
 from governance.proposals import Proposal
 from governance.selectors import (
     CallView,
+    newest_of,
     require_call,
     state_filter,
     view_of,
@@ -111,11 +112,13 @@ class ToolCallDetail(APIView):
         filters = read_query(request, frozenset({"wait"}))
         seconds = read_integer(filters, "wait", default=0, low=0, high=MAX_WAIT)
         view = require_call(caller(request), require_id("call", call_id))
+        if seconds:
+            view = require_call(caller(request), newest_of(view.call.id))
         waited = wait_for_change(
             view.call.id, seconds=seconds, shown=view.state, require_live=lambda: require_live(request)
         )
         reader = caller_now(request) if seconds else caller(request)
-        view = require_call(reader, view.call.id)
+        view = require_call(reader, newest_of(view.call.id) if seconds else view.call.id)
         return Response(render_call(view, reader), headers=not_waited(waited))
 
 
@@ -201,6 +204,8 @@ def _proposed_after(request: Request, call_id: str, shown: CallState, seconds: i
     waited = wait_for_change(
         call_id, seconds=seconds, shown=shown, require_live=lambda: require_live(request)
     )
+    if seconds:
+        call_id = newest_of(call_id)
     view = view_of(ToolCall.objects.get(id=call_id))
     headers = not_waited(waited)
     if view.state not in OPEN_STATES:

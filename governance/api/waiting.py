@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from governance.call_state import OPEN_STATES, CallState
-from governance.selectors import state_of
+from governance.selectors import newest_of, state_of
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
@@ -43,6 +43,8 @@ def wait_for_change(
     call_id: str, *, seconds: int, shown: CallState, require_live: Callable[[], None]
 ) -> bool:
     """Wait until the call's state is terminal or differs from `shown`, at most `seconds`.
+
+    A call that a person edits meanwhile is followed into the one that takes its place.
 
     Returns False when this process has no place left and did not wait at all. `require_live` is asked
     at every look, at least once a second, and ends the wait by raising. Between two looks the database
@@ -80,7 +82,7 @@ def _poll(holds: Callable[[], bool], deadline: float, require_live: Callable[[],
 
 def _is_settled(call_id: str, shown: CallState) -> bool:
     """Queued and running are on the way to the answer; only a person's turn is worth an early one."""
-    state = state_of(call_id)
+    state = state_of(newest_of(call_id))
     if state is None or state not in OPEN_STATES:
         return True
     return state is not shown and state is CallState.AWAITING_APPROVAL

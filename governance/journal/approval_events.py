@@ -38,6 +38,24 @@ class GrantLookupExceeded:
     searched: int
 
 
+@event(E.APPROVAL_EDITED)
+class ApprovalEdited:
+    """A person changed what a call does: `new_call` takes the place of `call`, and waits on `request`."""
+
+    request: str | None
+    call: str
+    new_call: str
+    action_digest: str
+    comment: str
+    surface: str
+
+
+@event(E.TOOL_CALL_SUPERSEDED)
+class CallSuperseded:
+    by: str
+    action_digest: str
+
+
 @event(E.APPROVAL_REVALIDATED)
 class ApprovalRevalidated:
     """A call runs under another policy set than people allowed it under, which asks for no more."""
