@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
-from approvals.answers import LONGEST_COMMENT, refuse
+from approvals.answers import checked_comment, refuse
 from approvals.eligibility import relation_to
 from approvals.models import ApprovalRequest, BreakGlassReview
 from approvals.selectors import glass_breaking_of, may_see, question_now, reviewer_of, visible_to
@@ -20,7 +20,6 @@ from kernel.record import Actor, Record
 
 TERM = timedelta(hours=24)
 SHORTEST_REASON = 20
-SHORTEST_OPINION = 3
 
 
 def forced_answer(
@@ -46,7 +45,11 @@ def forced_answer(
         raise _invalid("/ttl_ms", "ttl_not_allowed", "The scope once takes no duration.")
     if review.pattern is not None:
         raise _invalid("/pattern", "invalid", "What is forced is exactly what was asked.")
-    return replace(review, scope=Scope.ONCE, comment=_text(review.comment, SHORTEST_REASON))
+    return replace(
+        review,
+        scope=Scope.ONCE,
+        comment=checked_comment(review.comment, required=True, shortest=SHORTEST_REASON),
+    )
 
 
 def note_broken(
@@ -119,7 +122,7 @@ def record_finding(
         raise ConflictError("conflict", "This was reviewed already.")
     if finding not in frozenset(ReviewFinding):
         raise _invalid("/finding", "invalid", "The finding is justified or unjustified.")
-    review.comment = _text(comment, SHORTEST_OPINION)
+    review.comment = checked_comment(comment, required=True)
     review.finding, review.reviewed_by, review.reviewed_at = finding, principal.id, now
     review.save(update_fields=["finding", "comment", "reviewed_by", "reviewed_at"])
     _record_finding(review, principal.actor(), now, record)
@@ -154,15 +157,6 @@ def _record_finding(review: BreakGlassReview, actor: Actor, now: datetime, recor
         data={"review": review.pk, "finding": review.finding, "comment": review.comment},
         run=review.request.run_id or None,
     )
-
-
-def _text(comment: str, shortest: int) -> str:
-    text = comment.strip()
-    if len(text) > LONGEST_COMMENT or "\0" in text:
-        raise _invalid("/comment", "invalid", f"A comment is text of at most {LONGEST_COMMENT} characters.")
-    if len(text) < shortest:
-        raise _invalid("/comment", "comment_required", f"At least {shortest} characters.")
-    return text
 
 
 def _invalid(pointer: str, code: str, detail: str) -> PalyraError:

@@ -102,6 +102,11 @@ def may_review(person: Reviewer, question: Question, now: datetime) -> Eligibili
     return Eligibility(True, single_operator=alone)
 
 
+def could_answer(eligibility: Eligibility) -> bool:
+    """Tell whether somebody may answer, with a one-time code if it takes one."""
+    return eligibility.ok or eligibility.code == "step_up_required"
+
+
 def has_every_role(roles: frozenset[str], role_sets: tuple[frozenset[str], ...]) -> bool:
     """Tell whether `roles` holds one role of every set."""
     return all(roles & wanted for wanted in role_sets)

@@ -18,19 +18,20 @@ GRANT_ALLOWED: dict[str, frozenset[str]] = {
 }
 
 
-_DECISIONS = {
+DECISIONS = {
     RequestStatus.ALLOWED: "allow",
     RequestStatus.DENIED: "deny",
     RequestStatus.EXPIRED: "expired",
     RequestStatus.CANCELLED: "cancelled",
 }
+"""The wire's word for each end that was no failure of ours."""
 
 
 def decision_of(status: str, close_code: str) -> str | None:
     """Return the wire's `decision`: null | allow | deny | expired | cancelled | error."""
     if close_code in ERROR_CODES:
         return "error"
-    return next((word for known, word in _DECISIONS.items() if known == status), None)
+    return next((word for known, word in DECISIONS.items() if known == status), None)
 
 
 class TallyState(StrEnum):

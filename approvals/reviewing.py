@@ -60,8 +60,8 @@ def record_review(
     request = ApprovalRequest.objects.select_for_update().filter(pk=request_id).first()
     if request is None or not may_see(principal, request, now):
         raise NotFoundError("not_found", "No such approval request.")
-    earlier = request.reviews.filter(reviewer_id=principal.id).first()
-    if earlier is not None and same_answer(earlier, review) and earlier.break_glass == review.break_glass:
+    earlier = _same_before(request.pk, principal.id, review)
+    if earlier is not None:
         return _repeated(request, earlier)
     if request.status != RequestStatus.PENDING:
         raise already_decided(request)
@@ -88,6 +88,18 @@ def record_review(
     if stored.break_glass:
         note_broken(request, principal, now, record)
     return _count(request, stored, principal.actor(), now, record, asked)
+
+
+def is_repeated(request_id: str, person_id: str, review: ReviewInput) -> bool:
+    """Tell whether this person has given this very answer before; then it changes nothing."""
+    return _same_before(request_id, person_id, review) is not None
+
+
+def _same_before(request_id: str, person_id: str, review: ReviewInput) -> Review | None:
+    earlier = Review.objects.filter(request_id=request_id, reviewer_id=person_id).first()
+    if earlier is None or earlier.break_glass != review.break_glass:
+        return None
+    return earlier if same_answer(earlier, review) else None
 
 
 def _require_same_device(request: ApprovalRequest, review: ReviewInput) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,14 +19,16 @@ from approvals.eligibility import (
     may_review,
     relation_to,
 )
-from approvals.lifecycle import ApprovalOutcome
+from approvals.lifecycle import DECISIONS, ApprovalOutcome
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
-from approvals.types import NewRequest, RequestStatus, Risk, SubjectType, Verdict
+from approvals.types import ERROR_CODES, NewRequest, RequestStatus, Risk, SubjectType, Verdict
 from identity.authorization import authorize, strength_of
 from identity.parties import MINTER, parties_of_agent
 from identity.roles import Permission
 from identity.selectors import agent_owner, effective_roles, holders, instance_holders, permissions_of_user
 from identity.types import AuthStrength, Principal, PrincipalKind
+
+MOST_SIMILAR = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,27 @@ def may_see(principal: Principal, request: ApprovalRequest, now: datetime) -> bo
     if principal.kind is not PrincipalKind.USER:
         return False
     return principal.id == request.requester_owner_id or _reads(principal, request.workspace_id, now)
+
+
+def similar_to(request: ApprovalRequest, principal: Principal, now: datetime) -> list[ApprovalRequest]:
+    """Return the latest closed requests of the same agent about the same subject; nothing for an agent."""
+    if principal.kind is not PrincipalKind.USER:
+        return []
+    alike = visible_to(principal, now).filter(
+        requester_id=request.requester_id, subject_label=request.subject_label
+    )
+    closed = alike.exclude(status=RequestStatus.PENDING).exclude(pk=request.pk)
+    return list(closed.order_by("-requested_at", "-pk")[:MOST_SIMILAR])
+
+
+def decided_as(words: Collection[str]) -> Q:
+    """Return the WHERE clause of the wire's `decision`: allow, deny, expired, cancelled or error."""
+    failed = Q(close_code__in=ERROR_CODES)
+    wanted = Q(close_code__in=ERROR_CODES) if "error" in words else Q(pk__in=())
+    for status, word in DECISIONS.items():
+        if word in words:
+            wanted |= Q(status=status) & ~failed
+    return wanted
 
 
 def _reads(principal: Principal, workspace_id: str, now: datetime) -> bool:

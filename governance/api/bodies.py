@@ -75,11 +75,3 @@ class FlagBody(Body):
         child=Text(max_length=40), required=False, allow_empty=True, max_length=MOST_WORKSPACES
     )
     cascade = Flag(required=False)
-
-
-class DecisionBody(Body):
-    decision = serializers.ChoiceField(choices=("allow", "deny"))
-    scope = serializers.ChoiceField(required=False, choices=("once", "session", "temporary", "always"))
-    ttl_ms = Whole(required=False, min_value=1, max_value=2_592_000_000)
-    comment = Text(required=False, max_length=2000, allow_blank=True)
-    otp = Text(required=False, max_length=16)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from governance.api import views_approvals, views_edit, views_export
+from governance.api import views_approval_acts, views_approvals, views_edit, views_export
 
 urlpatterns = [
     path("approvals", views_approvals.Approvals.as_view()),
     path("approvals/export", views_export.ApprovalExport.as_view()),
+    path("approvals/bulk-decision", views_approval_acts.ApprovalBulkDecision.as_view()),
     path("approvals/<str:approval_id>", views_approvals.ApprovalDetail.as_view()),
-    path("approvals/<str:approval_id>/decision", views_approvals.ApprovalDecision.as_view()),
-    path("approvals/<str:approval_id>/cancel", views_approvals.ApprovalCancel.as_view()),
+    path("approvals/<str:approval_id>/decision", views_approval_acts.ApprovalDecision.as_view()),
+    path("approvals/<str:approval_id>/cancel", views_approval_acts.ApprovalCancel.as_view()),
+    path("approvals/<str:approval_id>/break-glass", views_approval_acts.ApprovalBreakGlass.as_view()),
+    path("break-glass-reviews", views_approval_acts.BreakGlassReviews.as_view()),
+    path("break-glass-reviews/<str:review_id>", views_approval_acts.BreakGlassReviewDetail.as_view()),
     path("approvals/<str:approval_id>/edit", views_edit.ApprovalEdit.as_view()),
 ]

@@ -1,8 +1,7 @@
-"""Approval requests: list, show, answer, withdraw."""
+"""Approval requests: list and show."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
 
 from django.db.models import Q
@@ -12,29 +11,31 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from approvals import selectors
-from approvals.eligibility import Eligibility
+from approvals.eligibility import could_answer
 from approvals.models import ApprovalRequest
-from approvals.services import ReviewOutcome
-from approvals.types import RequestStatus, ReviewInput, Risk, SubjectType
-from governance import idempotency, pipeline
-from governance.api import schemas
+from approvals.types import RequestStatus, Risk, SubjectType
+from governance.api import etags, schemas, schemas_approvals
 from governance.api.authentication import caller
-from governance.api.bodies import CancelBody, DecisionBody
-from governance.api.idempotent import once
+from governance.api.etags import etag, is_unchanged
 from governance.api.openapi import list_parameters
 from governance.api.paging import PAGE_PARAMETERS, page
-from governance.api.strict import read_body, read_query, read_texts
+from governance.api.strict import read_query, read_span, read_texts
 from governance.api.views_calls import known_values
-from governance.api.wire import render_approval, render_outcome
-from governance.idempotency import Ticket
-from governance.operations import runs, signing_in
+from governance.api.wire_approvals import render_approval_detail, render_approvals
+from governance.operations import approvals
 from identity.roles import Permission
-from identity.types import Principal, PrincipalKind
+from identity.types import Principal
 from kernel.clock import utc_now
-from kernel.errors import MalformedError, NotFoundError
+from kernel.errors import NotFoundError
 from kernel.ids import require_id
 
-_ETAG = re.compile(r'"(apr_[0-9A-Z]{26}):([0-9]{1,9})"')
+DECISIONS = ("allow", "deny", "expired", "cancelled", "error")
+_CHOICES = {
+    "state": ("status", tuple(RequestStatus)),
+    "risk": ("risk", tuple(Risk)),
+    "subject_type": ("subject_type", tuple(SubjectType)),
+}
+_TEXTS = {"agent": "requester_id", "run": "run_id"}
 
 
 class Approvals(APIView):
@@ -46,7 +47,10 @@ class Approvals(APIView):
             "agent",
             "run",
             "tool",
+            "since",
+            "until",
             state=tuple(RequestStatus),
+            decision=DECISIONS,
             risk=tuple(Risk),
             subject_type=tuple(SubjectType),
             mine=("eligible",),
@@ -54,107 +58,45 @@ class Approvals(APIView):
         responses=schemas.ApprovalList,
     )
     def get(self, request: Request) -> Response:
-        known = PAGE_PARAMETERS | {"state", "risk", "subject_type", "agent", "run", "tool", "mine"}
+        """`since` and `until` are about when it was asked."""
+        known = PAGE_PARAMETERS | {*_CHOICES, *_TEXTS, "decision", "tool", "mine", "since", "until"}
         filters = read_query(request, known)
-        principal = caller(request)
+        principal, now = caller(request), utc_now()
         mine = known_values(filters.get("mine", []), ("eligible",), "mine")
         visible = selectors.pending_for if mine else selectors.visible_to
-        rows = visible(principal, utc_now()).prefetch_related("reviews", "calls")
-        for name, column, allowed in (
-            ("state", "status", tuple(RequestStatus)),
-            ("risk", "risk", tuple(Risk)),
-            ("subject_type", "subject_type", tuple(SubjectType)),
-        ):
-            if name in filters:
-                rows = rows.filter(**{f"{column}__in": known_values(filters[name], allowed, name)})
-        for name, column in (("agent", "requester_id"), ("run", "run_id")):
-            if name in filters:
-                rows = rows.filter(**{f"{column}__in": read_texts(filters, name)})
-        if "tool" in filters:
-            rows = rows.filter(_about_any(read_texts(filters, "tool")))
+        rows = visible(principal, now).filter(_narrowing(filters)).prefetch_related("reviews", "calls")
+
+        def answerable(row: ApprovalRequest) -> bool:
+            return could_answer(selectors.eligibility_of(request=row, principal=principal, now=now))
+
         return page(
             request,
             rows,
             filters=filters,
-            render=lambda found: _many(found, principal),
-            keep=(lambda row: _could_answer(row, principal)) if mine else None,
+            render=lambda found: render_approvals(found, principal, now),
+            keep=answerable if mine else None,
         )
 
 
 class ApprovalDetail(APIView):
     permissions: ClassVar = {"GET": Permission.APPROVALS_READ}
 
-    @extend_schema(operation_id="approvals_show", responses=schemas.Approval)
+    @extend_schema(operation_id="approvals_show", responses=schemas_approvals.ApprovalDetail)
     def get(self, request: Request, approval_id: str) -> Response:
+        """Whoever may answer has seen the request with this: nobody is reminded of it any more."""
         read_query(request, frozenset())
-        found = _visible(caller(request), approval_id)
-        etag = f'"{found.id}:{found.version}"'
-        if request.headers.get("If-None-Match") == etag and not _moves_without_version(found):
-            return Response(status=304, headers={"ETag": etag})
-        return Response(_many([found], caller(request))[0], headers={"ETag": etag})
+        principal, now = caller(request), utc_now()
+        found = visible(principal, approval_id)
+        if found.seen_at is None and found.status == RequestStatus.PENDING:
+            approvals.note_seen(request_id=found.pk, principal=principal, now=now)
+        tag = etag(found.pk, found.version)
+        if is_unchanged(request, tag) and not _moves_without_version(found):
+            return Response(status=304, headers={"ETag": tag})
+        return Response(render_approval_detail(found, principal, now), headers={"ETag": tag})
 
 
-class ApprovalDecision(APIView):
-    """Anybody who sees a request may try to answer it: who may is decided by the service."""
-
-    permissions: ClassVar = {"POST": None}
-
-    @extend_schema(
-        operation_id="approvals_decide",
-        request=DecisionBody,
-        responses={200: schemas.Decision, 202: schemas.Decision},
-    )
-    def post(self, request: Request, approval_id: str) -> Response:
-        read_query(request, frozenset())
-        body = read_body(request, DecisionBody)
-        seen = seen_version(request, require_id("apr", approval_id))
-
-        def work(ticket: Ticket | None) -> Response:
-            now = utc_now()
-            verified = None
-            if body.get("otp") and caller(request).kind is PrincipalKind.USER:
-                verified = signing_in.step_up(principal=caller(request), code=body["otp"], now=now)
-            outcome = pipeline.review(
-                request_id=approval_id,
-                principal=caller(request),
-                answer=ReviewInput(
-                    verdict=body["decision"],
-                    scope=body.get("scope"),
-                    comment=body.get("comment", ""),
-                    ttl_ms=body.get("ttl_ms"),
-                    seen_version=seen,
-                    otp_verified_at=verified,
-                    surface="api",
-                ),
-                now=now,
-                ticket=ticket,
-                render=lambda made: (_status(made), render_outcome(made)),
-            )
-            return Response(render_outcome(outcome), status=_status(outcome))
-
-        return once(request, route="POST /approvals/{id}/decision", work=work)
-
-
-class ApprovalCancel(APIView):
-    permissions: ClassVar = {"POST": None}
-
-    @extend_schema(operation_id="approvals_cancel", request=CancelBody, responses=schemas.Approval)
-    def post(self, request: Request, approval_id: str) -> Response:
-        read_query(request, frozenset())
-        read_body(request, CancelBody)
-
-        def work(ticket: Ticket | None) -> Response:
-            cancelled = runs.cancel_request(
-                request_id=require_id("apr", approval_id), principal=caller(request), now=utc_now()
-            )
-            answer = _many([cancelled], caller(request))[0]
-            idempotency.store(ticket, status=200, body=answer, object_id=cancelled.id)
-            return Response(answer)
-
-        return once(request, route="POST /approvals/{id}/cancel", work=work)
-
-
-def _visible(principal: Principal, approval_id: str) -> ApprovalRequest:
+def visible(principal: Principal, approval_id: str) -> ApprovalRequest:
+    """Return a request the principal may know of, or raise NotFoundError."""
     rows = selectors.visible_to(principal, utc_now())
     found = rows.filter(id=require_id("apr", approval_id)).first()
     if found is None:
@@ -162,13 +104,27 @@ def _visible(principal: Principal, approval_id: str) -> ApprovalRequest:
     return found
 
 
-def _many(found: list[ApprovalRequest], principal: Principal) -> list[dict[str, Any]]:
-    now = utc_now()
-    return [render_approval(row, _eligibility(row, principal, now), principal) for row in found]
+def seen_version(request: Request, approval_id: str) -> int | None:
+    """Return the version that `If-Match` names; None without one, which is recommended and not required."""
+    return None if request.headers.get("If-Match") is None else etags.seen_version(request, approval_id)
 
 
-def _eligibility(row: ApprovalRequest, principal: Principal, now: Any) -> Eligibility:
-    return selectors.eligibility_of(request=row, principal=principal, now=now)
+def _narrowing(filters: Any) -> Q:
+    clause = Q()
+    for name, (column, allowed) in _CHOICES.items():
+        if name in filters:
+            clause &= Q(**{f"{column}__in": known_values(filters[name], allowed, name)})
+    for name, column in _TEXTS.items():
+        if name in filters:
+            clause &= Q(**{f"{column}__in": read_texts(filters, name)})
+    if "decision" in filters:
+        clause &= selectors.decided_as(known_values(filters["decision"], DECISIONS, "decision"))
+    if "tool" in filters:
+        clause &= _about_any(read_texts(filters, "tool"))
+    since, until = read_span(filters)
+    if since is not None:
+        clause &= Q(requested_at__gte=since)
+    return clause if until is None else clause & Q(requested_at__lt=until)
 
 
 def _about_any(tools: list[str]) -> Q:
@@ -179,27 +135,6 @@ def _about_any(tools: list[str]) -> Q:
     return clause
 
 
-def _could_answer(row: ApprovalRequest, principal: Principal) -> bool:
-    """Tell whether this person may answer, with a one-time code if it takes one."""
-    eligibility = _eligibility(row, principal, utc_now())
-    return eligibility.ok or eligibility.code == "step_up_required"
-
-
 def _moves_without_version(row: ApprovalRequest) -> bool:
     """Reviews of an open quorum are shown but do not change the version that an answer is bound to."""
     return row.status == RequestStatus.PENDING and row.reviews.exists()
-
-
-def seen_version(request: Request, approval_id: str) -> int | None:
-    """Return the version that `If-Match` names, None without one; MalformedError `invalid_if_match`."""
-    given = request.headers.get("If-Match")
-    if given is None:
-        return None
-    match = _ETAG.fullmatch(given)
-    if match is None or match[1] != approval_id:
-        raise MalformedError("invalid_if_match", 'If-Match takes one ETag such as "apr_…:3".')
-    return int(match[2])
-
-
-def _status(outcome: ReviewOutcome) -> int:
-    return 202 if outcome.kind == "open" else 200

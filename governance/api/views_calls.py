@@ -209,9 +209,16 @@ def _proposed_after(request: Request, call_id: str, shown: CallState, seconds: i
     view = view_of(ToolCall.objects.get(id=call_id))
     headers = not_waited(waited)
     if view.state not in OPEN_STATES:
+        headers |= _may_be_asked_again(view.call)
         return Response(render_call(view, principal), status=201, headers=headers)
     headers |= {"Location": f"/api/v1/tool-calls/{call_id}", "Retry-After": "2"}
     return Response(render_call(view, principal), status=202, headers=headers)
+
+
+def _may_be_asked_again(call: ToolCall) -> dict[str, str]:
+    """Return when a call that was denied for asking too often may be proposed again."""
+    seconds = ((call.error or {}).get("detail") or {}).get("retry_after_seconds")
+    return {"Retry-After": str(seconds)} if isinstance(seconds, int) else {}
 
 
 def not_waited(waited: bool) -> dict[str, str]:

@@ -189,9 +189,28 @@ def test_a_code_is_good_for_one_answer(world: World) -> None:
 
 
 @pytest.mark.parametrize("scope", ["session", "temporary", "always"])
-def test_wider_scopes_are_not_offered(world: World, scope: str) -> None:
-    answer = decide(world.approver, request_of(world), {**ALLOW, "scope": scope})
+def test_what_is_critical_is_allowed_once_and_no_wider(world: World, scope: str) -> None:
+    wide = {**ALLOW, "scope": scope, "comment": "checked", "otp": world.approver.code()}
+    wide |= {"ttl_ms": 60_000} if scope == "temporary" else {}
+    answer = decide(world.approver, request_of(world, "demo.launch"), wide)
     assert_problem(answer, 403, "scope_not_offered")
+    assert not Review.objects.exists()
+
+
+def test_always_needs_a_comment(world: World) -> None:
+    request = request_of(world)
+    assert_problem(decide(world.approver, request, {**ALLOW, "scope": "always"}), 422, "comment_required")
+    answer = decide(world.approver, request, {**ALLOW, "scope": "always", "comment": "a harmless count"})
+    assert (answer.status_code, answer.json()["grant"]["scope"]) == (200, "always")
+
+
+def test_a_duration_is_for_temporary_and_has_bounds(world: World) -> None:
+    request = request_of(world)
+    temporary = {**ALLOW, "scope": "temporary"}
+    assert_problem(decide(world.approver, request, temporary), 422, "ttl_required")
+    for ttl in (0, -1, 59_999, 2_592_000_001):
+        assert_problem(decide(world.approver, request, {**temporary, "ttl_ms": ttl}), 422, "ttl_out_of_range")
+    assert decide(world.approver, request, {**temporary, "ttl_ms": 60_000}).status_code == 200
 
 
 def test_once_takes_no_duration(world: World) -> None:
@@ -209,7 +228,12 @@ def test_once_takes_no_duration(world: World) -> None:
         {"decision": ["allow"]},
         {**ALLOW, "scope": "forever"},
         {**ALLOW, "ttl_ms": "1000"},
-        {**ALLOW, "ttl_ms": 0},
+        {**ALLOW, "ttl_ms": 1.5},
+        {**ALLOW, "ttl_ms": True},
+        {**ALLOW, "pattern": "any"},
+        {**ALLOW, "sas": 123456},
+        {**ALLOW, "end_run": "yes"},
+        {**ALLOW, "end_run": True},
         {**ALLOW, "comment": "x" * 2001},
         {**ALLOW, "comment": "a\0b"},
         {**ALLOW, "otp": 123456},
