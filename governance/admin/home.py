@@ -12,6 +12,7 @@ from django.http import HttpResponse
 
 from governance.admin.access import Visit
 from governance.admin.charts import Series, StackedBars, stacked_bars, swatch, thin_bar
+from governance.admin.freezes import switch
 from governance.admin.health import journal_state, tiers, workers
 from governance.admin.inbox import MOST_PENDING, InboxItem, items, pending
 from governance.admin.layout import MOST_COUNTED, show
@@ -72,7 +73,8 @@ def index(visit: Visit) -> HttpResponse:
             "workers": workers(visit.now) if calls else None,
             "journal": journal_state() if visit.holds(Permission.JOURNAL_READ) else None,
             "steps": checklist(visit),
-        },
+        }
+        | switch(visit),
     )
 
 

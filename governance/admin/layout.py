@@ -12,6 +12,7 @@ from django.urls import reverse
 from approvals.selectors import pending_for
 from governance import bootstrapped
 from governance.admin.access import Visit
+from governance.admin.frozen import frozen
 from identity.roles import Permission
 from identity.selectors import sole_holder
 
@@ -69,6 +70,7 @@ DESTINATIONS = (
     Destination("Record", "Runs", "run", "admin:runs", Permission.RUNS_READ),
     Destination("Record", "Calls", "call", "admin:calls", Permission.CALLS_READ),
     Destination("Record", "Journal", "journal", "admin:journal", Permission.JOURNAL_READ),
+    Destination("System", "Freeze", "ban", "admin:freezes", Permission.RUNS_READ),
     Destination("System", "Feature flags", "check", "admin:flags", Permission.WORKSPACE_READ),
     Destination("System", "Executions", "execution", "admin:executions", Permission.CALLS_READ),
 )
@@ -110,6 +112,7 @@ def _frame(visit: Visit) -> dict[str, Any]:
         "person_roles": ", ".join(sorted(roles)) or "no role in this workspace",
         "theme": theme if theme in THEMES else "",
         "banners": banners(visit),
+        "frozen": frozen(visit),
     }
 
 

@@ -15,7 +15,9 @@ from django.utils.safestring import SafeString
 
 from governance.admin import words
 from governance.admin.charts import thin_bar
+from governance.admin.frozen import frozen_words
 from governance.admin.verbs import VerbForm
+from governance.models import Freeze
 from governance.safety.visible import fold, hides_something, shorten_id, size_in_words, visible
 from kernel.clock import wire_time
 
@@ -98,6 +100,12 @@ def state_word(state: str) -> str:
 def name(names: Mapping[str, str], one: str | None) -> str:
     """The name behind an id, or the shortened id; hidden characters shown, autoescaping follows."""
     return visible(names.get(one or "") or shorten_id(one or DASH))
+
+
+@register.simple_tag
+def frozen_name(freeze: Freeze, names: dict[str, str]) -> str:
+    """What a freeze stops, in words."""
+    return visible(frozen_words(freeze, names))
 
 
 @register.simple_tag

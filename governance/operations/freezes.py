@@ -26,7 +26,7 @@ from identity.reach import reaches
 from identity.roles import Permission
 from identity.selectors import INSTANCE, instance_holders, workspace_by_slug
 from identity.types import Principal
-from kernel.errors import ConflictError, NotFoundError, RefusedError
+from kernel.errors import ConflictError, RefusedError
 from kernel.ids import is_id
 from kernel.record import Actor, system_actor
 from policy.catalog import short_name
@@ -65,7 +65,7 @@ def set_freeze(
 
     The permission alone decides and the rules in force are not asked: a freeze only stops, and it is
     for the day when the rules are what is wrong. Lifting asks both. With `kill_running` what runs is killed.
-    Raises NotFoundError for a scope that does not exist, ConflictError `conflict` when it is frozen already.
+    Raises InvalidError for a scope that does not exist, ConflictError `conflict` when it is frozen already.
     """
     with transaction.atomic(durable=True):
         workspace_id, scope_id = _scope(principal, wishes, now)
@@ -191,7 +191,7 @@ def _home_of(principal: Principal, wishes: FreezeWishes) -> str | None:
     else:
         return None
     if home is None or not reaches(principal, home):
-        raise NotFoundError("not_found", f"There is no such {wishes.scope}.")
+        raise invalid("/scope_id", "unknown", f"There is no such {wishes.scope}.")
     return home
 
 
@@ -208,7 +208,7 @@ def _known(scope: FreezeScope, scope_id: str) -> str:
             return scope_id
     elif is_id("dev", scope_id):
         return scope_id
-    raise NotFoundError("not_found", f"There is no such {scope}.")
+    raise invalid("/scope_id", "unknown", f"There is no such {scope}.")
 
 
 def _holds_everywhere(principal: Principal, now: datetime) -> bool:

@@ -104,8 +104,8 @@ def test_a_scope_is_frozen_once_and_a_repeat_gets_the_first_answer(world: World)
         ({"scope": "global", "reason": "x" * 1001}, 422, "invalid"),
         ({"scope": "global", "kill_running": "yes"}, 422, "invalid"),
         ({"scope": "global", "set_by": "usr_1"}, 400, "unknown_field"),
-        ({"scope": "agent", "scope_id": "agt_01JD0000000000000000000000"}, 404, "not_found"),
-        ({"scope": "run", "scope_id": "a run"}, 404, "not_found"),
+        ({"scope": "agent", "scope_id": "agt_01JD0000000000000000000000"}, 422, "invalid"),
+        ({"scope": "run", "scope_id": "a run"}, 422, "invalid"),
     ],
 )
 def test_bad_bodies_freeze_nothing(world: World, body: dict[str, Any], status: int, code: str) -> None:

@@ -302,22 +302,21 @@ def test_a_scope_is_frozen_once(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "scope_id", "error"),
+    ("scope", "scope_id"),
     [
-        ("agent", "agt_01JD0000000000000000000000", NotFoundError),
-        ("run", "run_01JD0000000000000000000000", NotFoundError),
-        ("tool", "fs.wriet", NotFoundError),
-        ("skill", "local.ecko", NotFoundError),
-        ("device", "a phone", NotFoundError),
-        ("agent", "", InvalidError),
-        ("global", "agt_01JD0000000000000000000000", InvalidError),
+        ("agent", "agt_01JD0000000000000000000000"),
+        ("run", "run_01JD0000000000000000000000"),
+        ("tool", "fs.wriet"),
+        ("skill", "local.ecko"),
+        ("device", "a phone"),
+        ("agent", ""),
+        ("global", "agt_01JD0000000000000000000000"),
     ],
 )
-def test_a_freeze_of_nothing_is_refused(
-    world: World, scope: str, scope_id: str, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
+def test_a_freeze_of_nothing_is_refused(world: World, scope: str, scope_id: str) -> None:
+    with pytest.raises(InvalidError) as refused:
         freeze(world, scope, scope_id)
+    assert refused.value.errors[0].pointer == "/scope_id"
     assert not Freeze.objects.exists()
 
 
