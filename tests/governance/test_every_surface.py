@@ -61,7 +61,7 @@ NOT_BUILT = {
         "vault.use", "vault.list", "vault.put", "vault.get", "vault.delete", "vault.configure", "vault.rekey",
         "vault.audit", "vault.investigate",
     },
-    "approvals": {"approvals.break_glass", "grants.revoke"},
+    "approvals": {"grants.revoke"},
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
     "sandbox": {"sandbox.configure"},
@@ -212,7 +212,11 @@ COMMANDS = {
     "jobs cancel": ["POST /jobs/{job_id}/cancel"],
 }
 """The route that each command is there for; `show` and the like read the same object first."""
-UNREACHED = {"GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked"}
+UNREACHED = {
+    "GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked",
+    "POST /approvals/bulk-decision", "POST /approvals/{approval_id}/break-glass", "GET /break-glass-reviews",
+    "POST /break-glass-reviews/{review_id}",
+}  # fmt: skip
 """Routes that only `palyra api` reaches."""
 
 

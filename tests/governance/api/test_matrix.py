@@ -42,6 +42,7 @@ DECIDED_INSIDE = {
     "GET /api/v1/whoami",
     "POST /api/v1/approvals/{approval_id}/decision",
     "POST /api/v1/approvals/{approval_id}/cancel",
+    "POST /api/v1/approvals/{approval_id}/break-glass",
     "POST /api/v1/auth/step-up",
     "POST /api/v1/jobs/{job_id}/cancel",
     "POST /api/v1/invitations/accept",

@@ -52,6 +52,7 @@ def objects(world: World) -> Objects:
             "run_id": call["run_id"],
             "call_id": call["id"],
             "approval_id": call["approval"]["id"],
+            "review_id": "bgr_01JD0000000000000000000000",
             "token_id": row_of(world.agent).pk,
             "user_id": world.approver.id,
             "agent_id": world.agent.id,
