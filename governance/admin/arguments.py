@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
+from governance.admin.argument_shapes import MOST_WORDS, PLAIN, Shape, Word, shape_of, words_of
 from governance.safety.visible import FOLD_AT, visible
 
 LONG_LINES = 12
@@ -14,13 +15,20 @@ LONG_LINES = 12
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One parameter. `text` holds no hidden character; `is_long` asks for a scroll box."""
+    """One parameter. `text` holds no hidden character; `is_long` asks for a scroll box.
+
+    `shape` and `words` are other ways to read the same text, where it has one. `bytes` is the size of a
+    value that was cut when it was stored, else 0.
+    """
 
     name: str
     title: str
     text: str
     note: str
     is_long: bool
+    shape: Shape = PLAIN
+    words: tuple[Word, ...] = ()
+    bytes: int = 0
 
 
 def arguments(values: object, schema: Mapping[str, object] | None = None) -> tuple[Argument, ...]:
@@ -40,18 +48,34 @@ def arguments(values: object, schema: Mapping[str, object] | None = None) -> tup
 
 def _argument(name: str, value: object, described: object) -> Argument:
     about = described if isinstance(described, Mapping) else {}
-    text, note = _text(value)
+    words = words_of(value) if _is_command(value) else ()
+    text, note, size = _text(value)
     title = about.get("title") if isinstance(about.get("title"), str) else name
     hint = about.get("description") if isinstance(about.get("description"), str) else ""
-    is_long = len(text) > FOLD_AT or text.count("\n") > LONG_LINES
-    return Argument(visible(name), visible(str(title)), visible(text), note or visible(str(hint)), is_long)
+    return Argument(
+        name=visible(name),
+        title=visible(str(title)),
+        text=visible(text),
+        note=note or visible(str(hint)),
+        is_long=len(text) > FOLD_AT or text.count("\n") > LONG_LINES,
+        shape=shape_of(name, value) if isinstance(value, str) else PLAIN,
+        words=words,
+        bytes=size,
+    )
 
 
-def _text(value: object) -> tuple[str, str]:
+def _is_command(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and 0 < len(value) <= MOST_WORDS and all(isinstance(w, str) for w in value)
+
+
+def _text(value: object) -> tuple[str, str, int]:
+    """Return the text, what to say about it, and how large the whole is when it was cut."""
     if isinstance(value, str):
-        return value, ""
+        return value, "", 0
     if isinstance(value, Mapping) and "_truncated" in value:
-        return str(value.get("_head", "")) or "(not shown)", f"Cut; the whole has {value.get('bytes')} bytes."
+        size = value.get("bytes")
+        head = str(value.get("_head", "")) or "(not shown)"
+        return head, f"Cut; the whole has {size} bytes.", size if isinstance(size, int) else 0
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
-        return "\n".join(shlex.quote(word) for word in value), "One word per line."
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True), ""
+        return "\n".join(word.text for word in words_of(value)), "One word per line.", 0
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True), "", 0

@@ -19,6 +19,24 @@ DEGRADED = {
 }
 
 
+HELD = {
+    "userns": "own users", "pidns": "own processes", "netns": "own network", "mountns": "own files",
+    "ipcns": "own shared memory", "utsns": "own host name", "cgroupns": "own view of limits",
+    "nnp": "no new privileges", "seccomp": "system calls filtered", "caps": "no capabilities",
+    "cgroup": "limits by cgroup", "landlock": "paths by Landlock",
+    "workspace_paths": "paths stay in the workspace",
+    "process_isolation": "a process of its own in a sandbox", "wasm_capabilities": "only granted imports",
+    "fuel": "bounded instructions", "memory": "bounded memory",
+}  # fmt: skip
+"""What a backend enforces, in words."""
+
+
+def held_words(names: object) -> tuple[str, ...]:
+    """Return a few words for each thing that a backend enforces or does not; an unknown name stays."""
+    known = HELD | DEGRADED
+    return tuple(known.get(str(one), str(one)) for one in names) if isinstance(names, list) else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Property:
     """One property of the isolation in words; a dash stands for what was not asked or not read."""

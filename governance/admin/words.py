@@ -93,6 +93,11 @@ def risk_bars(risk: str) -> int:
     return RISKS.index(risk) + 1 if risk in RISKS else 4
 
 
+def urgency(part: float) -> str:
+    """Return the colour of a deadline of which this part is left: warns at one half, alarms at a fifth."""
+    return "bad" if part <= 0.2 else "warn" if part <= 0.5 else "hold"
+
+
 def span(length: timedelta) -> str:
     """Return a duration as people say it: `8 s`, `12 min`, `3 h 20 min`, `5 d`."""
     seconds = max(0, int(length.total_seconds()))
@@ -105,6 +110,13 @@ def span(length: timedelta) -> str:
         rest = minutes % 60
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     return f"{hours // 24} d"
+
+
+def countdown(length: timedelta) -> str:
+    """Return what is left of a deadline to the second while it is short: `8 min 12 s`, `2 h 5 min`."""
+    seconds = max(0, int(length.total_seconds()))
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest} s" if 0 < minutes < 60 else span(length)
 
 
 def relative(moment: datetime, now: datetime) -> str:

@@ -64,3 +64,5 @@ if (live) {
   };
   setInterval(look, 10000);
 }
+
+if (document.querySelector("[data-decision], [data-inbox]")) import("/static/palyra/approvals.js");

@@ -94,69 +94,6 @@ def state_of(view: CallView) -> str:
     return view_of(ToolCall.objects.get(pk=view.call.pk)).state.value
 
 
-def test_somebody_signs_in_and_allows_one_call(console: Console) -> None:
-    page = console.page
-    console.sign_in(page, "approver")
-    page.click("text=demo-agent wants to run fs.write")
-    page.wait_for_selector("text=Record decision")
-    page.check("input[name=verdict][value=allow]")
-    page.click("text=Record decision")
-    page.wait_for_selector("text=Allowed. The call goes on")
-    assert state_of(console.waiting) == "queued"
-    assert console.complaints == []
-
-
-def test_the_same_works_without_javascript(console: Console, chromium: Browser) -> None:
-    context = chromium.new_context(java_script_enabled=False)
-    page = context.new_page()
-    console.sign_in(page, "approver")
-    page.goto(f"{console.url}/admin/approvals/{console.waiting.call.approval_id}/")
-    page.check("input[name=verdict][value=deny]")
-    page.fill("textarea[name=comment]", "Not without a ticket.")
-    page.click("text=Record decision")
-    page.wait_for_selector("text=Denied. The call does not run.")
-    page.locator("summary", has_text="approver").click()
-    page.click("text=Sign out")
-    page.wait_for_selector("h1:has-text('Sign in')")
-    context.close()
-    assert state_of(console.waiting) == "denied"
-
-
-def test_a_decision_is_made_with_the_keyboard_alone(console: Console) -> None:
-    page = console.page
-    console.sign_in(page, "approver")
-    page.goto(f"{console.url}/admin/approvals/{console.waiting.call.approval_id}/")
-    page.focus("input[name=verdict][value=allow]")
-    page.keyboard.press("Space")
-    focused = "document.activeElement.name || document.activeElement.textContent.trim()"
-    order = []
-    for _ in range(3):
-        page.keyboard.press("Tab")
-        order.append(page.evaluate(focused))
-    assert order == ["comment", "code", "Record decision"]
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
-    page.keyboard.press("Enter")
-    page.wait_for_selector("text=Allowed. The call goes on")
-    assert state_of(console.waiting) == "queued"
-
-
-def test_a_new_request_is_announced_without_moving_the_list(console: Console) -> None:
-    page = console.page
-    page.clock.install()
-    console.sign_in(page, "approver")
-    page.goto(f"{console.url}/admin/approvals/")
-    rows = page.locator("tbody tr").count()
-    write_file(console.world.agent, path="notes/new.md")
-    page.clock.fast_forward(11_000)
-    page.wait_for_selector("text=The list changed.")
-    assert page.locator("tbody tr").count() == rows
-    page.click("text=Show the new one")
-    page.wait_for_selector("text=file:notes/new.md")
-    assert page.locator("tbody tr").count() == rows + 1
-    assert console.complaints == []
-
-
 def test_every_page_fits_in_each_size_and_colour_without_a_complaint(console: Console) -> None:
     console.page.goto(f"{console.url}/admin/login/")
     _look_at(console, "login", "/admin/login/")

@@ -60,8 +60,11 @@ def test_an_allow_of_medium_risk_queues_the_call(world: World) -> None:
 
 def test_nothing_is_chosen_for_the_person(world: World) -> None:
     form = Form(sign_in(world.approver), request_of(count_words(world.agent)))
-    assert form.html.count('name="verdict"') == 2
-    assert "checked" not in form.html
+    assert re.findall(r'<button[^>]*name="verdict" value="(\w+)"', form.html) == ["deny", "allow"]
+    assert re.findall(r'name="(\w+)" value="([^"]+)"[^>]* checked', form.html)[0] == ("scope", "once")
+    first = re.search(r'<form[^>]*data-decision>.*?(<button[^>]*>)', form.html, re.DOTALL)
+    assert first is not None
+    assert first[1] == '<button type="submit" disabled hidden>'
     page = form.send(verdict="")
     assert form.status == 422
     assert "Choose whether to allow or to deny" in page
@@ -140,6 +143,7 @@ def test_a_stale_version_is_shown_again_instead_of_decided(world: World) -> None
     page = form.send(version="7")
     assert form.status == 412
     assert "changed while this page was open" in page
+    assert "What is new is marked" in page
     assert state_of(view) == "awaiting_approval"
 
 
@@ -178,7 +182,10 @@ def test_whoever_comes_second_is_told_who_decided(world: World) -> None:
     Form(sign_in(world.approver), request_of(view)).send("deny", comment="I was first.")
     page = late.send()
     assert late.status == 409
+    assert "approver denied this" in page
+    assert "Your answer came after that and changed nothing." in page
     assert "I was first." in page
+    assert "data-decision" not in page
     assert state_of(view) == "denied"
 
 
