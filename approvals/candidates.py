@@ -60,9 +60,9 @@ def candidates(
     """Return the patterns to choose from, at most five, narrowest first; the first is the call itself.
 
     Each is within the limits of `bind` and covers none of the denied asks of `history`, whose first 50, the
-    newest, are what the counts are over. The whole tool comes last, for a risk of at most medium. A call of which nothing can be
-    widened, such as one of a shell, has the first only. InvalidError `invalid` for parameters without a
-    canonical form.
+    newest, are what the counts are over. The whole tool comes last, for a risk of at most medium. A call of
+    which nothing can be widened, such as one of a shell, has the first only. InvalidError `invalid` for
+    parameters without a canonical form.
     """
     asks = history[:HISTORY]
     exact = bind(EXACT, parameters, definition)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from approvals.commands import LEFT_OUT
 from approvals.constraints import Constraint, Op, argv_of, interval
-from approvals.fields import ToolShape
+from approvals.fields import ToolShape, program_of
 from approvals.patterns import BoundPattern, Rest
 
 LONGEST_VALUE = 80
@@ -18,7 +18,7 @@ def sentence(bound: BoundPattern, tool: ToolShape) -> str:
 
     Values in it are an agent's own words wherever the approved call had them: show them as such.
     """
-    name = tool.name or "this tool"
+    name = _named(bound, tool)
     if bound.rest is Rest.ANY:
         return f"Every call of {name} in this session, whatever its parameters"
     if not bound.constraints:
@@ -28,6 +28,11 @@ def sentence(bound: BoundPattern, tool: ToolShape) -> str:
     others = [_phrase(one) for one in bound.constraints if one is not first]
     head = f"{name} {_where(first)}" if first is not None else name
     return ", ".join([head, *others, "all else the same"])
+
+
+def _named(bound: BoundPattern, tool: ToolShape) -> str:
+    program = program_of(tool, bound.approved) if tool.runs_programs and bound.approved is not None else None
+    return " ".join(filter(None, [tool.name or "this tool", _shown(program) if program else ""]))
 
 
 def _where(constraint: Constraint) -> str:
@@ -45,7 +50,9 @@ def _phrase(constraint: Constraint) -> str:
     match constraint.op:
         case Op.ANY:
             return f"{name} may differ"
-        case Op.LTE | Op.RANGE:
+        case Op.LTE:
+            return f"{name} at most {constraint.value}"
+        case Op.RANGE:
             low, high = interval(constraint)
             return f"{name} from {low} to {high}"
         case Op.ONE_OF if isinstance(constraint.value, list):
@@ -59,11 +66,13 @@ def _phrase(constraint: Constraint) -> str:
 
 def _argv_phrase(name: str, value: object) -> str:
     argv = argv_of(value)
-    missing = [] if argv is None else sorted(LEFT_OUT.intersection(argv.tokens))
-    without = f"{name} with or without {' and '.join(missing)}" if missing else f"the same options in {name}"
-    if not isinstance(value, Mapping) or value.get("under") is None:
-        return without
-    return f"{without}, no more files and all of them under {_shown(value['under'])}"
+    may_miss = [] if argv is None else sorted(LEFT_OUT.intersection(argv.tokens))
+    said = []
+    if isinstance(value, Mapping) and value.get("under") is not None:
+        said.append(f"{name} may name other files under {_shown(value['under'])}")
+    if may_miss:
+        said.append(f"{name} may leave out {' and '.join(may_miss)}")
+    return ", ".join(said) or f"{name} the same"
 
 
 def _shown(value: object) -> str:
