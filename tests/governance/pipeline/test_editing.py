@@ -208,14 +208,13 @@ def test_other_calls_that_wait_on_the_question_end_with_it(world: World) -> None
     assert again(second).call.superseded_by_id is None
 
 
-@pytest.mark.parametrize(
-    "given", [{"duration_ms": 60_000}, {"duration_ms": "1"}, {}, {"more": 1}, 7, "x", []]
-)
-def test_arguments_that_do_not_fit_the_tool_leave_the_question_as_it_was(world: World, given: object) -> None:
-    refusal = refused(world, world.ask(), given)
-    assert isinstance(refusal, InvalidError)
-    assert refusal.errors[0].pointer == "/input"
-    assert refusal.errors[0].code.startswith("schema.")
+def test_arguments_that_do_not_fit_the_tool_leave_the_question_as_it_was(world: World) -> None:
+    view = world.ask()
+    for given in ({"duration_ms": 60_000}, {"duration_ms": "1"}, {}, {"more": 1}, 7, "x", []):
+        refusal = refused(world, view, given)
+        assert isinstance(refusal, InvalidError)
+        assert refusal.errors[0].pointer == "/input"
+        assert refusal.errors[0].code.startswith("schema.")
 
 
 def test_the_same_arguments_are_no_edit(world: World) -> None:
