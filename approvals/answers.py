@@ -116,12 +116,12 @@ def comment_is_required(risk: str, *, asked: bool) -> bool:
 def checked_comment(text: str, *, required: bool, shortest: int = SHORTEST_COMMENT) -> str:
     """Return a comment without the space around it; InvalidError `invalid` or `comment_required`.
 
-    Only characters that can be seen count towards `shortest`.
+    Control and format characters, which nobody sees, do not count towards `shortest`.
     """
     comment = text.strip()
     if len(comment) > LONGEST_COMMENT or "\0" in comment:
         raise _invalid("/comment", "invalid", f"A comment is text of at most {LONGEST_COMMENT} characters.")
-    seen = sum(unicodedata.category(character)[0] not in "CZ" for character in comment)
+    seen = sum(unicodedata.category(character)[0] != "C" for character in comment)
     if required and seen < shortest:
         raise _invalid("/comment", "comment_required", f"At least {shortest} characters.")
     return comment

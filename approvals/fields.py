@@ -145,7 +145,7 @@ def _kind_of_text(shape: ToolShape, names: tuple[str, ...], node: Mapping[str, o
         return Kind.COMMAND
     if _is_chosen(node):
         return Kind.OTHER
-    if node.get("format") in _HOST_FORMATS or ("format" not in node and not last.isdisjoint(_HOST)):
+    if str(node.get("format")) in _HOST_FORMATS or ("format" not in node and not last.isdisjoint(_HOST)):
         return Kind.HOST
     if "format" not in node and not last.isdisjoint(_PATH):
         return Kind.PATH
@@ -182,7 +182,7 @@ def _is_chosen(node: Mapping[str, object]) -> bool:
 def _is_secret(names: Sequence[str], node: Mapping[str, object] | None) -> bool:
     if node is not None and (node.get("writeOnly") is True or node.get("format") == "password"):
         return True
-    if node is not None and node.get("type") in {"integer", "number", "boolean"}:
+    if node is not None and node.get("type") in ("integer", "number", "boolean"):
         return not _words(names).isdisjoint(_SECRET_NUMBER)
     for name in names:
         words = _split(name)
