@@ -5,18 +5,23 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from approvals.answers import AskedCall
-from approvals.candidates import PastAsk
+from approvals.candidates import Candidate, PastAsk, candidates
 from approvals.fields import ToolShape
 from approvals.lookup import still_stands
 from approvals.matching import GrantProposal
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Grant
+from approvals.patterns import restored
 from approvals.scopes import SCOPES
 from approvals.selectors import ApprovalClaim
+from approvals.sentences import sentence
 from approvals.types import ApprovalObligation, RequestStatus, Risk, Scope
 from governance.models import ToolCall
 from governance.proposals import Draft, Placement, Target
+from governance.safety.secrets import mask
+from governance.safety.visible import visible
 from governance.subjects import subject_of
 from identity.parties import parties_to
+from kernel.canonical import canonical
 from policy import selectors as policy_selectors
 from policy.types import ApprovalFacts
 from sandbox.skills import selectors as skill_selectors
@@ -135,6 +140,34 @@ def shape_of(tool: str, definition_hash: str | None) -> ToolShape | None:
     if skill is None or skill.payload_digest != definition_hash:
         return None
     return ToolShape(skill.input_schema, frozenset(), name=tool)
+
+
+def offered_patterns(request: ApprovalRequest, now: datetime) -> tuple[Candidate, ...]:
+    """Return the patterns an approver may choose from, narrowest first; none for a question that is closed.
+
+    One that would name a value with the shape of a secret is left out.
+    """
+    asked = asked_call(request.pk, now, with_history=True)
+    if asked is None or request.status != RequestStatus.PENDING:
+        return ()
+    found = candidates(asked.parameters, asked.tool, asked.history, risk=request.risk)
+    return tuple(one for one in found if not mask(canonical(one.bound.as_json()).decode()).count)
+
+
+def words_of(grant: Grant) -> str:
+    """Return what a grant covers in words, with nothing secret or invisible in them."""
+    bound = restored(grant.pattern, grant.rest_digest)
+    if grant.scope == Scope.ONCE:
+        return "The calls that waited for the answer"
+    if bound is None:
+        return "Nothing: the pattern cannot be read"
+    shape = shape_of(grant.tool, grant.tool_definition_hash)
+    return shown(sentence(bound, shape or ToolShape({}, frozenset(), (), grant.tool)))
+
+
+def shown(text: str) -> str:
+    """Return words that may hold an agent's own, without secrets and with nothing invisible in them."""
+    return visible(mask(text).text)
 
 
 def past_asks(request: ApprovalRequest, now: datetime) -> tuple[PastAsk, ...]:

@@ -61,7 +61,6 @@ NOT_BUILT = {
         "vault.use", "vault.list", "vault.put", "vault.get", "vault.delete", "vault.configure", "vault.rekey",
         "vault.audit", "vault.investigate",
     },
-    "approvals": {"grants.revoke"},
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
     "sandbox": {"sandbox.configure"},
@@ -215,7 +214,9 @@ COMMANDS = {
 UNREACHED = {
     "GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked",
     "POST /approvals/bulk-decision", "POST /approvals/{approval_id}/break-glass", "GET /break-glass-reviews",
-    "POST /break-glass-reviews/{review_id}",
+    "POST /break-glass-reviews/{review_id}", "GET /approvals/{approval_id}/patterns", "GET /grants",
+    "GET /grants/{grant_id}", "POST /grants/{grant_id}/revoke", "GET /denials", "GET /denials/{denial_id}",
+    "DELETE /denials/{denial_id}",
 }  # fmt: skip
 """Routes that only `palyra api` reaches."""
 

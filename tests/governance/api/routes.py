@@ -23,6 +23,8 @@ EXAMPLE_IDS = {
     "invitation_id": "inv_01JD0000000000000000000000",
     "share_id": "shr_01JD0000000000000000000000",
     "team_id": "tm_01JD0000000000000000000000",
+    "grant_id": "grt_01JD0000000000000000000000",
+    "denial_id": "dnl_01JD0000000000000000000000",
     "name": "echo",
     "key": "compat_api",
     "tool": "echo",
@@ -34,6 +36,8 @@ EXAMPLE_IDS = {
     "set_id": "pol_01JD0000000000000000000000",
     "file_name": "rules.cedar",
     "number": "1",
+    "webhook_id": "whk_01JD0000000000000000000000",
+    "delivery_id": "whd_01JD0000000000000000000000",
     "job_id": "job_01JD0000000000000000000000",
 }
 

@@ -16,6 +16,7 @@ from policy.limits import prepare_limits
 from policy.models import PolicySet
 from tests.governance.api.routes import PRIVATE_ROUTES, Route
 from tests.governance.api.stepping import fresh, switch_on
+from tests.governance.api.test_grants import deny, grant
 from tests.governance.api.test_matrix import hold_every_scope, row_of
 from tests.governance.api.world import Answer, Caller, World, add_person, owner_principal
 from tests.policy.lifecycles import simulated
@@ -53,6 +54,8 @@ def objects(world: World) -> Objects:
             "call_id": call["id"],
             "approval_id": call["approval"]["id"],
             "review_id": "bgr_01JD0000000000000000000000",
+            "grant_id": grant(world),
+            "denial_id": deny(world),
             "token_id": row_of(world.agent).pk,
             "user_id": world.approver.id,
             "agent_id": world.agent.id,
