@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from approvals.types import GrantStatus, Scope
 from governance.api.schemas import _List, _Shape
 from governance.staleness import Stale
 
@@ -12,10 +11,10 @@ from governance.staleness import Stale
 class Grant(_Shape):
     id = serializers.CharField()
     object = serializers.CharField()
-    state = serializers.ChoiceField(choices=tuple(GrantStatus))
+    state = serializers.CharField()
     stale = serializers.BooleanField()
     stale_reason = serializers.ChoiceField(choices=tuple(Stale), allow_null=True)
-    scope = serializers.ChoiceField(choices=tuple(Scope))
+    scope = serializers.CharField()
     approval_id = serializers.CharField()
     subject_type = serializers.CharField()
     subject_label = serializers.CharField()
