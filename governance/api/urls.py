@@ -8,6 +8,7 @@ from governance.api import (
     urls_approvals,
     urls_freezes,
     urls_identity,
+    urls_notifications,
     urls_policy,
     urls_runs,
     urls_tools,
@@ -40,4 +41,5 @@ urlpatterns = [
     *urls_identity.urlpatterns,
     *urls_policy.urlpatterns,
     *urls_tools.urlpatterns,
+    *urls_notifications.urlpatterns,
 ]

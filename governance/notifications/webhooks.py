@@ -26,6 +26,7 @@ from kernel.record import Actor, Record
 
 MOST_ENDPOINTS = 20
 MOST_TYPES = 20
+LONGEST_DESCRIPTION = 500
 OVERLAP = timedelta(hours=24)
 BY_PERSON = "person"
 _MODEL = "WebhookEndpoint"
@@ -122,6 +123,8 @@ def change_endpoint(
     Switching one on again forgets why it was off and since when it failed.
     """
     endpoint = _held(endpoint_id, seen_version)
+    if not changes:
+        return endpoint
     if "url" in changes:
         endpoint.url = _checked_url(str(changes["url"]))
     if "event_types" in changes:

@@ -22,7 +22,7 @@ def subscribe(*, principal: Principal, wishes: Wishes, now: datetime) -> Wishes:
     For people with a role there only: RefusedError `role_required` for agents, services and strangers.
     """
     with transaction.atomic(durable=True):
-        require_person(principal, now)
+        require_person(principal=principal, now=now)
         return subscriptions.subscribe(
             user_id=principal.id,
             workspace_id=principal.workspace_id,
@@ -34,7 +34,7 @@ def subscribe(*, principal: Principal, wishes: Wishes, now: datetime) -> Wishes:
 
 
 @needs(None)
-def require_person(principal: Principal, now: datetime) -> None:
+def require_person(*, principal: Principal, now: datetime) -> None:
     """Raise RefusedError `role_required` for whoever is no person with a role in their workspace."""
     standing = principal.kind is PrincipalKind.USER and permissions_of_user(
         user_id=principal.id, workspace_id=principal.workspace_id, now=now

@@ -29,6 +29,7 @@ IDS = {
     "agent_id": "agt", "user_id": "usr", "workspace_id": "wsp", "home_id": "wsp", "membership_id": "mbr",
     "invitation_id": "inv", "share_id": "shr", "team_id": "tm", "token_id": "tok", "run_id": "run",
     "call_id": "call", "request_id": "apr", "job_id": "job", "set_id": "pol", "freeze_id": "frz",
+    "endpoint_id": "whk", "delivery_id": "whd",
 }  # fmt: skip
 REFUSED = frozenset(
     {"role_required", "insufficient_scope", "step_up_required", "not_found", "run_not_found", "invalid"}

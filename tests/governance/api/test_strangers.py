@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pytest
 from django.db import transaction
 
+from governance.freeze_scopes import FreezeScope
 from governance.models import Job
+from governance.operations.freezes import FreezeWishes, set_freeze
 from identity.models import Membership, Workspace
 from identity.roles import INSTANCE_ONLY, WorkspaceRole
 from kernel.clock import utc_now
@@ -18,6 +20,7 @@ from tests.governance.api.routes import PRIVATE_ROUTES, Route
 from tests.governance.api.stepping import fresh, switch_on
 from tests.governance.api.test_grants import deny, grant
 from tests.governance.api.test_matrix import hold_every_scope, row_of
+from tests.governance.api.test_webhooks import create
 from tests.governance.api.world import Answer, Caller, World, add_person, owner_principal
 from tests.policy.lifecycles import simulated
 
@@ -59,6 +62,7 @@ def objects(world: World) -> Objects:
             "token_id": row_of(world.agent).pk,
             "user_id": world.approver.id,
             "agent_id": world.agent.id,
+            "freeze_id": freeze_in(world),
             "session_id": world.agent.id,
             "label": "untrusted_content",
             "workspace_id": world.workspace.pk,
@@ -72,6 +76,7 @@ def objects(world: World) -> Objects:
             "file_name": "baseline.cedar",
             "number": "1",
             "job_id": job_in(world).pk,
+            **webhook_in(world),
             "tool": "echo",
             "preset_id": "lockdown",
             "event_id": "evt_01JD0000000000000000000000",
@@ -87,6 +92,12 @@ def simulated_set() -> PolicySet:
     return active
 
 
+def freeze_in(world: World) -> str:
+    now = utc_now()
+    wishes = FreezeWishes(FreezeScope.AGENT, "does not concern a stranger", world.other_agent.id)
+    return set_freeze(principal=owner_principal(world, now), wishes=wishes, now=now).id
+
+
 def job_in(world: World) -> Job:
     now = utc_now()
     return Job.objects.create(
@@ -97,6 +108,13 @@ def job_in(world: World) -> Job:
         created_at=now,
         finished_at=now,
     )
+
+
+def webhook_in(world: World) -> dict[str, str]:
+    """Return the ids of a webhook and of a delivery to it."""
+    made = create(world)
+    sent = world.owner.post(f"webhooks/{made['id']}/test").json()
+    return {"webhook_id": made["id"], "delivery_id": sent["id"]}
 
 
 @pytest.fixture
