@@ -28,7 +28,7 @@ class ApprovalRequest(models.Model):
     """One question about one action, bound to its digest.
 
     `requester_owner_id` is the human behind the requester, `minter_id` the person who minted the token
-    it came with, `parties` everybody else who had a part in it, id to relation. `policy_epoch` is the
+    it came with, `parties` everybody else who had a part in it, id to relation. `policy_stamp` is the
     epoch at which policy was last asked whether it still permits this. `context_text` is canonical JSON.
     `seen_at` is when an eligible person first opened it.
     """
@@ -64,7 +64,7 @@ class ApprovalRequest(models.Model):
     edited_by_id = models.CharField(max_length=40, blank=True)
     resume = models.JSONField(default=dict)
     break_glass = models.BooleanField(default=False)
-    policy_epoch = models.PositiveBigIntegerField(default=0)
+    policy_stamp = models.CharField(max_length=64, blank=True)
     context_text = models.TextField()
     risk = models.CharField(max_length=16, choices=_choices(Risk))
     quorum = models.PositiveSmallIntegerField()

@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                 ('edited_by_id', models.CharField(blank=True, max_length=40)),
                 ('resume', models.JSONField(default=dict)),
                 ('break_glass', models.BooleanField(default=False)),
-                ('policy_epoch', models.PositiveBigIntegerField(default=0)),
+                ('policy_stamp', models.CharField(blank=True, max_length=64)),
                 ('context_text', models.TextField()),
                 ('risk', models.CharField(choices=[('low', 'low'), ('medium', 'medium'), ('high', 'high'), ('critical', 'critical')], max_length=16)),
                 ('quorum', models.PositiveSmallIntegerField()),

@@ -9,7 +9,7 @@ from typing import Protocol
 from django.db import transaction
 
 from approvals.types import CloseCode
-from governance import authority, ending, idempotency
+from governance import authority, ending, idempotency, withdrawals
 from governance.authority import needs
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
@@ -95,8 +95,13 @@ def suspend(
     ticket: Ticket | None = None,
     render: Render | None = None,
 ) -> Agent:
-    """Stop an agent until it is resumed: the next call is refused, queued calls at claim."""
+    """Stop an agent until it is resumed: the next call is refused, queued calls at claim.
+
+    What it asks people is withdrawn.
+    """
     with transaction.atomic(durable=True):
+        _require_manageable(principal, agent_id, now)
+        withdrawals.withdraw_all_of(agent_id, principal.actor(), now)
         agent = _move(agents.suspend_agent, principal, agent_id, reason, now)
         idempotency.store_rendered(ticket, render, agent, status=200, object_id=agent_id)
     return agent

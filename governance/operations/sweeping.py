@@ -12,7 +12,7 @@ from django.db import transaction
 
 from approvals import grant_selectors, selectors as approval_selectors, services as approvals
 from approvals.models import ApprovalRequest
-from governance import closing, ending, idempotency, wakeup
+from governance import closing, ending, idempotency, wakeup, withdrawals
 from governance.authority import needs
 from governance.gates import Gate, GateRow, Verdict
 from governance.jobs import services as jobs
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
 DECISIONS_A_SWEEP = 2_000
+QUESTIONS_A_SWEEP = 50
 QUEUE_TIMEOUT = "sandbox.queue_timeout"
 
 
@@ -46,6 +47,7 @@ def sweep(now: datetime) -> dict[str, int]:
     """Do everything that nobody is waiting for; each item in its own transaction."""
     done = {
         "approvals_expired": _each(approval_selectors.due_for_expiry(now, SWEEP_LIMIT), _expire_one, now),
+        "questions_looked_at": _guarded("questions", lambda: _look_at_questions(now)),
         "answers_applied": _each(_answered_requests(), _apply_answer, now),
         "approvals_reminded": _each(reminders.unopened_ids(now, SWEEP_LIMIT), _remind_one, now),
         "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
@@ -116,6 +118,11 @@ def _guarded(name: str, work: Callable[[], int]) -> int:
     except Exception:
         log.exception("the sweep of %s failed", name)
         return 0
+
+
+def _look_at_questions(now: datetime) -> int:
+    """Nobody is asked in vain: a few are looked at in each sweep, since policy is asked about each."""
+    return _each(withdrawals.worth_a_look(QUESTIONS_A_SWEEP), withdrawals.look_at, now)
 
 
 def _expire_one(request_id: str, actor: Actor, now: datetime) -> None:

@@ -190,7 +190,7 @@ def test_a_code_is_good_for_one_answer(world: World) -> None:
 
 @pytest.mark.parametrize("scope", ["session", "temporary", "always"])
 def test_what_is_critical_is_allowed_once_and_no_wider(world: World, scope: str) -> None:
-    wide = {**ALLOW, "scope": scope, "comment": "checked", "otp": world.approver.code()}
+    wide: dict[str, Any] = {**ALLOW, "scope": scope, "comment": "checked", "otp": world.approver.code()}
     wide |= {"ttl_ms": 60_000} if scope == "temporary" else {}
     answer = decide(world.approver, request_of(world, "demo.launch"), wide)
     assert_problem(answer, 403, "scope_not_offered")
@@ -206,7 +206,7 @@ def test_always_needs_a_comment(world: World) -> None:
 
 def test_a_duration_is_for_temporary_and_has_bounds(world: World) -> None:
     request = request_of(world)
-    temporary = {**ALLOW, "scope": "temporary"}
+    temporary: dict[str, Any] = {**ALLOW, "scope": "temporary"}
     assert_problem(decide(world.approver, request, temporary), 422, "ttl_required")
     for ttl in (0, -1, 59_999, 2_592_000_001):
         assert_problem(decide(world.approver, request, {**temporary, "ttl_ms": ttl}), 422, "ttl_out_of_range")
