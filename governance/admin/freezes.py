@@ -49,7 +49,10 @@ def freeze_list(visit: Visit) -> HttpResponse:
 def shown(visit: Visit, answered: Answered | None = None) -> HttpResponse:
     """Return the page, with a verb that came back open."""
     rows = freezes.visible_freezes(visit.principal)
-    active = [active_freeze(visit, row, answered) for row in rows.filter(state="active").order_by("-id")]
+    standing = sorted(
+        rows.filter(state="active").order_by("-id"), key=lambda row: row.scope != FreezeScope.GLOBAL
+    )
+    active = [active_freeze(visit, row, answered) for row in standing]
     lifted = list(rows.filter(state="lifted").order_by("-lifted_at")[:MOST_LIFTED])
     every = (*lifted, *(each.freeze for each in active))
     known = [one for row in every for one in (row.set_by, row.lifted_by, row.scope_id)]

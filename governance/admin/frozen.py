@@ -9,6 +9,7 @@ from governance.admin.access import Visit
 from governance.admin.names import names_of
 from governance.freeze_scopes import FreezeScope
 from governance.models import Freeze
+from identity.roles import Permission
 
 MOST_BARS = 3
 
@@ -20,6 +21,7 @@ class Bar:
     freeze: Freeze
     what: str
     by: str
+    may_lift: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,17 @@ def frozen(visit: Visit) -> Frozen:
     rows.sort(key=lambda row: row.scope != FreezeScope.GLOBAL)
     first = rows[:MOST_BARS]
     names = names_of(one for row in first for one in (row.set_by, row.scope_id))
-    bars = tuple(Bar(row, frozen_words(row, names), names.get(row.set_by, row.set_by)) for row in first)
+    bars = tuple(
+        Bar(row, frozen_words(row, names), names.get(row.set_by, row.set_by), _may_lift(visit, row))
+        for row in first
+    )
     return Frozen(bars, len(rows) - len(first))
+
+
+def _may_lift(visit: Visit, freeze: Freeze) -> bool:
+    """Tell whether the bar may say so; the page looks closer, and the operation decides."""
+    own = freeze.scope == FreezeScope.GLOBAL and freeze.set_by == visit.principal.id
+    return not own and visit.holds(Permission.FREEZE_SET, freeze.workspace_id)
 
 
 def frozen_words(freeze: Freeze, names: dict[str, str]) -> str:

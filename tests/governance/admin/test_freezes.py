@@ -134,6 +134,7 @@ def test_a_wish_to_unfreeze_stands_for_who_may_lift(world: World) -> None:
     viewer = sign_in(world.viewer)
     ask = f"/admin/freezes/{row.id}/request/"
     assert f'href="{PAGE}#{row.id}">Request unfreeze' in text_of(viewer.get("/admin/runs/"))
+    assert f'href="{PAGE}#{row.id}">Request unfreeze' in text_of(sign_in(world.approver).get("/admin/"))
     assert form_on(viewer, PAGE, ask).send(reason="the agent was fixed").status_code == 302
     page = text_of(sign_in(world.owner).get(PAGE))
     assert "asks to lift it" in page
