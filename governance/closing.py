@@ -48,7 +48,10 @@ CLOSED_BY = {
 
 def close_denied(call: ToolCall, found: Found, denial: GateRow, actor: Actor, now: datetime) -> None:
     """End a call that a gate denied: nothing ran and nothing is charged."""
-    call.error = {"kind": "Denied", "message": denial.reason, "detail": {"code": denial.reason_code}}
+    detail: dict[str, object] = {"code": denial.reason_code}
+    if denial.retry_after is not None:
+        detail["retry_after_seconds"] = denial.retry_after
+    call.error = {"kind": "Denied", "message": denial.reason, "detail": detail}
     call.save(update_fields=["error"])
     _record_closed(call, actor, now)
     if found.reservation_id is not None:
