@@ -26,7 +26,8 @@ _SHELLS = """
 _INTERPRETERS = """
     perl ruby irb node nodejs deno bun php lua luajit tclsh wish expect awk gawk mawk nawk sed gsed R
     rscript julia java javac groovy scala erl escript elixir iex ghci runghc guile racket sbcl swift dotnet
-    mono wine jshell bc dc m4 sqlite3 psql mysql mariadb mongosh redis-cli
+    mono ocaml octave gnuplot maxima wasmtime wine jshell bc dc m4 sqlite3 psql mysql mariadb mongosh
+    redis-cli
 """
 _STARTERS = """
     env xargs sudo su doas pkexec runuser setpriv chroot nice ionice chrt taskset timeout time nohup setsid
@@ -37,6 +38,9 @@ _STARTERS = """
     ansible-playbook vagrant systemd-run systemctl service crontab at batch nsenter unshare bwrap firejail
     flatpak snap apt apt-get dpkg yum dnf rpm apk brew pacman strace ltrace gdb lldb valgrind perf vi vim
     nvim view ed ex emacs nano less more most man screen tmux socat nc ncat telnet curl wget openssl
+    eslint tsc tsx ts-node webpack vite babel gulp grunt rails flask django-admin uvicorn gunicorn celery
+    alembic pre-commit just task invoke fab lein sbt mix stack cabal zig nim crystal pdflatex latex xelatex
+    lualatex gs magick convert qemu logrotate tcpdump xdg-open open xterm fzf
     command exec eval source split busctl dbus-send start-stop-daemon
 """
 _RUN_OTHERS = frozenset((_SHELLS + _INTERPRETERS + _STARTERS).lower().split())

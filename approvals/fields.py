@@ -1,7 +1,8 @@
 """What a field of a tool's input is, as far as its schema and its names say.
 
-A schema says text where it means a path, a host or a person; names say the rest. A field that neither
-explains is not free text, so nothing but the values somebody typed can stand for it.
+A schema says text where it means a path, a host or a person, and number where it means an order or a
+room; names say the rest. Only what is named as prose is free text and only what is named as a measure is a
+quantity: for any other field nothing stands but values that somebody typed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from itertools import pairwise
 PROCESS_EXEC = "process_exec"
 SECRETS_READ = "secrets_read"
 NETWORK = "network"
-SHORTEST_PROSE = 256
-"""Free text has room for this many characters or no limit; shorter fields hold names and keys."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _PLACEHOLDER = re.compile(r"[{}]")
@@ -55,6 +54,17 @@ _CHOICE = _set(
     """id uuid key name ref reference version tag label branch tool skill entrypoint method operation action
     verb mode scope permission role selector type kind format attachment header field table port"""
 )
+_PROSE = _set(
+    """content text message body note comment description title subject summary reason caption abstract
+    remark feedback memo explanation greeting headline reply answer question paragraph prose"""
+)
+_MEASURE = _set(
+    """count size length depth width height max maximum byte kb mb gb ms millisecond second minute hour day
+    week month year duration timeout percent ratio score confidence weight temperature top page copy redirect
+    retry attempt result row line character pixel delta budget token amount"""
+)
+_LEAST = _set("min minimum least keep retain retention threshold delay wait interval offset start")
+"""Of these, less is more: fewer days to keep remove more."""
 _SENT = _set("body payload data request form")
 """What a web request carries is its own recipients and amounts."""
 
@@ -78,11 +88,16 @@ class ToolShape:
 
 
 class Kind(StrEnum):
-    """What a pattern may say of a field."""
+    """What a pattern may say of a field.
+
+    A NUMBER is a measure that may well differ, an AMOUNT one that may be less, a FIGURE one that may be
+    the name of something or grow more dangerous downwards.
+    """
 
     BOOLEAN = "boolean"
     NUMBER = "number"
     AMOUNT = "amount"
+    FIGURE = "figure"
     TEXT = "text"
     PATH = "path"
     HOST = "host"
@@ -104,9 +119,7 @@ def kind_of(shape: ToolShape, parts: Sequence[str]) -> Kind:
         case "boolean":
             return Kind.BOOLEAN if not _is_chosen(node) else Kind.OTHER
         case "integer" | "number":
-            if _is_chosen(node) or not words.isdisjoint(_CHOICE | _HOST):
-                return Kind.OTHER
-            return Kind.NUMBER if words.isdisjoint(_AMOUNT | _ADDRESS | _RECIPIENT) else Kind.AMOUNT
+            return _kind_of_number(words, node)
         case "string":
             return _kind_of_text(shape, names, node)
         case "array":
@@ -152,6 +165,16 @@ def _kind_of_text(shape: ToolShape, names: tuple[str, ...], node: Mapping[str, o
     return Kind.TEXT if _is_prose(shape, words, node) else Kind.OTHER
 
 
+def _kind_of_number(words: frozenset[str], node: Mapping[str, object]) -> Kind:
+    if _is_chosen(node) or not words.isdisjoint(_CHOICE | _HOST | _RECIPIENT | _ADDRESS):
+        return Kind.OTHER
+    if not words.isdisjoint(_LEAST):
+        return Kind.FIGURE
+    if not words.isdisjoint(_AMOUNT):
+        return Kind.AMOUNT
+    return Kind.FIGURE if words.isdisjoint(_MEASURE) else Kind.NUMBER
+
+
 def _kind_of_list(shape: ToolShape, names: tuple[str, ...], node: Mapping[str, object]) -> Kind:
     items = node.get("items")
     of_texts = isinstance(items, Mapping) and items.get("type") == "string" and not _is_chosen(items)
@@ -163,11 +186,8 @@ def _kind_of_list(shape: ToolShape, names: tuple[str, ...], node: Mapping[str, o
 
 
 def _is_prose(shape: ToolShape, words: frozenset[str], node: Mapping[str, object]) -> bool:
-    """Tell whether a text is free: no format, no choice, room for prose, and no name that says more."""
-    if shape.runs_programs or "format" in node:
-        return False
-    longest = node.get("maxLength")
-    if isinstance(longest, int) and longest < SHORTEST_PROSE:
+    """Tell whether a text is free: named as prose and as nothing else, without a format or a choice."""
+    if shape.runs_programs or "format" in node or words.isdisjoint(_PROSE):
         return False
     taken = _PATH | _HOST | _AMOUNT | _ADDRESS | _RECIPIENT | _CHOICE
     if NETWORK in shape.capabilities:

@@ -19,8 +19,8 @@ _FITS: Mapping[Op, frozenset[Kind]] = {
     Op.HOST: frozenset({Kind.HOST, Kind.TEXT}),
     Op.HOST_SUFFIX: frozenset({Kind.HOST, Kind.TEXT}),
     Op.ARGV: frozenset({Kind.ARGV}),
-    Op.LTE: frozenset({Kind.NUMBER, Kind.AMOUNT}),
-    Op.RANGE: frozenset({Kind.NUMBER, Kind.AMOUNT}),
+    Op.LTE: frozenset({Kind.NUMBER, Kind.AMOUNT, Kind.FIGURE}),
+    Op.RANGE: frozenset({Kind.NUMBER, Kind.AMOUNT, Kind.FIGURE}),
     Op.ANY: frozenset({Kind.BOOLEAN, Kind.NUMBER, Kind.TEXT}),
 }
 

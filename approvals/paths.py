@@ -28,8 +28,14 @@ def path_parts(text: object) -> tuple[str, ...] | None:
 
 
 def is_beneath(parts: tuple[str, ...], prefix: tuple[str, ...]) -> bool:
-    """Tell whether a place lies strictly beneath another, component by component."""
-    return len(parts) > len(prefix) and parts[: len(prefix)] == prefix
+    """Tell whether a place lies strictly beneath another, component by component, and not hidden there.
+
+    A name that begins with a dot (`.git`, `.env`, `.github`) holds what other programs obey, so it counts
+    only where the prefix itself leads into it.
+    """
+    if len(parts) <= len(prefix) or parts[: len(prefix)] != prefix:
+        return False
+    return not any(part.startswith(".") for part in parts[len(prefix) :])
 
 
 def _is_plain(text: str) -> bool:
