@@ -24,6 +24,7 @@ _COMMANDS = {
     "wsp": "workspaces members",
     "pol": "policy show",
     "job": "jobs show",
+    "whk": "webhooks show",
     "ses": "labels show",
     "frz": "freeze list",
 }

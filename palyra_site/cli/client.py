@@ -267,6 +267,19 @@ class PolicySets(Collection):
         return self.connection.send(Query(method, path, body=body, headers={"If-Match": if_match}))
 
 
+@dataclass(frozen=True, slots=True)
+class Webhooks(Collection):
+    """Webhooks, and their deliveries by their own ids."""
+
+    def remove(self, webhook_id: str, *, if_match: str) -> Answer:
+        query = Query("DELETE", self.at(webhook_id), headers={"If-Match": if_match})
+        return self.connection.send(query)
+
+    @property
+    def deliveries(self) -> Collection:
+        return Collection(self.connection, f"{self.path}/deliveries")
+
+
 class Palyra:
     """The API by its nouns."""
 
@@ -289,9 +302,18 @@ class Palyra:
         self.workspaces = Collection(connection, f"{API_PREFIX}/workspaces")
         self.policy_sets = PolicySets(connection, f"{API_PREFIX}/policy-sets")
         self.jobs = Jobs(connection, f"{API_PREFIX}/jobs")
+        self.webhooks = Webhooks(connection, f"{API_PREFIX}/webhooks")
 
     def whoami(self) -> Answer:
         return self.connection.send(Query("GET", f"{API_PREFIX}/whoami"))
+
+    def subscription(self) -> Answer:
+        return self.connection.send(Query("GET", f"{API_PREFIX}/notifications/subscription"))
+
+    def subscribe(self, wishes: Mapping[str, Any]) -> Answer:
+        """Say what this person wants mail about, in place of what they said before."""
+        path = f"{API_PREFIX}/notifications/subscription"
+        return self.connection.send(Query("PUT", path, body=dict(wishes)))
 
     def flag_history(self, key: str) -> Collection:
         """Return the changes of one feature flag."""

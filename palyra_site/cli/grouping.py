@@ -16,6 +16,8 @@ HEADINGS = {
         "profiles",
         "bootstrap",
         "jobs",
+        "webhooks",
+        "notifications",
         "up-check",
         "api",
         "version",

@@ -24,6 +24,7 @@ from palyra_site.cli.commands import (
     jobs,
     labels,
     login,
+    notifications,
     policy,
     policy_conformance,
     policy_explain,
@@ -35,6 +36,7 @@ from palyra_site.cli.commands import (
     tokens,
     tools,
     users,
+    webhooks,
     workspaces,
 )
 from palyra_site.cli.exits import Exit
@@ -78,6 +80,8 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(agents.app, name="agents")
 app.add_typer(users.app, name="users")
 app.add_typer(workspaces.app, name="workspaces")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(profiles.app, name="profiles")
 login.register(app)
 app.add_typer(bootstrap.app, name="bootstrap")

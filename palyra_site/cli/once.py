@@ -86,8 +86,14 @@ def _secret(data: Mapping[str, Any], field: str) -> str:
         "secret_withheld",
         f"{name} was made by an earlier try; its {_words(field)} was told then and never again.",
         exit_code=Exit.CONFLICT,
-        hint=f"palyra tokens rotate {name}" if name.startswith("tok_") else None,
+        hint=_rotation(name),
     )
+
+
+def _rotation(name: str) -> str | None:
+    """Return the command that makes a new secret of this object."""
+    noun = {"tok": "tokens", "whk": "webhooks"}.get(name.partition("_")[0])
+    return f"palyra {noun} rotate {name}" if noun else None
 
 
 def _words(field: str) -> str:
