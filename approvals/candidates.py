@@ -120,9 +120,10 @@ def _widenings(
     wide: list[Constraint] = []
     numbers: list[Constraint] = []
     texts: list[Constraint] = []
+    runs_anywhere = definition.runs_programs and not definition.argv_template
     for parts, kind in fields_of(definition, parameters):
         value = find(parameters, parts)
-        if kind is Kind.PATH:
+        if kind is Kind.PATH and not runs_anywhere:
             near += _under(parts, value, 1)
             wide += _under(parts, value, 2) or _under(parts, value, 1)
         elif kind is Kind.HOST:

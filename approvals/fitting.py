@@ -94,7 +94,8 @@ def _check_program(
     if not vectors:
         return
     kinds = {kind_of(shape, constraint.parts) for constraint in constraints}
-    if len(vectors) > 1 or not kinds.isdisjoint({Kind.COMMAND, Kind.PATH}):
+    moves = Kind.PATH in kinds and not shape.argv_template
+    if len(vectors) > 1 or Kind.COMMAND in kinds or moves:
         detail = "Arguments widen only while the program and the directory it runs in stay the same."
         _too_broad(vectors[0], detail)
 

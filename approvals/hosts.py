@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,8 +16,9 @@ MAX_TEXT = 8_192
 _BARE = "bare"
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _PORT = re.compile(r":[0-9]{1,5}\Z")
-_DOTS = (".", "\u3002", "\uff0e", "\uff61")
-"""What IDNA reads as a dot; one at the end names the same host to some readers and another to the rest."""
+_OTHER_DOTS = frozenset("\u3002\uff0e\uff61")
+"""What IDNA reads as a dot and a plain resolver does not."""
+_NOT_BARE = frozenset("/?#@%\\ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,14 @@ class Origin:
 def origin_of(text: object) -> Origin | None:
     """Return where an absolute URL or a bare host name leads, or None when readers could differ.
 
-    Besides what `parse_uri` refuses: a host with a final dot, an address in any but its shortest
-    spelling, and a bare name with anything but a port behind it.
+    Besides what `parse_uri` refuses: a host with a final dot or with letters that only compatibility
+    normalisation makes plain, an address in any but its shortest spelling, and a bare name with anything
+    but a port behind it.
     """
     if not isinstance(text, str) or len(text) > MAX_TEXT:
         return None
     bare = "://" not in text
-    if bare and not _BARE_SAFE.isdisjoint(text):
+    if bare and not _NOT_BARE.isdisjoint(text):
         return None
     whole = f"{_BARE}://{text}" if bare else text
     try:
@@ -56,12 +59,9 @@ def origin_of(text: object) -> Origin | None:
         return None
     name = _PORT.sub("", found[1])
     address = _is_address(parts.host)
-    if name.endswith(_DOTS) or (address and name.strip("[]") != parts.host):
+    if not _is_plain_name(name) or (address and name.strip("[]") != parts.host):
         return None
     return Origin("" if bare else parts.scheme, parts.host, parts.port, address)
-
-
-_BARE_SAFE = frozenset("/?#@%\\ ")
 
 
 def read_origin(text: object) -> Origin | None:
@@ -100,6 +100,12 @@ def is_public_suffix(host: str) -> bool:
 @cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()
+
+
+def _is_plain_name(name: str) -> bool:
+    if name.endswith(".") or not _OTHER_DOTS.isdisjoint(name):
+        return False
+    return name.isascii() or unicodedata.normalize("NFKC", name) == name
 
 
 def _is_address(host: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 
 from approvals.commands import LEFT_OUT
@@ -11,6 +13,7 @@ from approvals.patterns import BoundPattern, Rest
 
 LONGEST_VALUE = 80
 MOST_CHOICES = 5
+_PLAIN = re.compile(r"[\w./:@+-]+…?")
 
 
 def sentence(bound: BoundPattern, tool: ToolShape) -> str:
@@ -24,7 +27,8 @@ def sentence(bound: BoundPattern, tool: ToolShape) -> str:
     if not bound.constraints:
         return "Exactly this call"
     places = [one for one in bound.constraints if one.op in {Op.PATH_PREFIX, Op.HOST, Op.HOST_SUFFIX}]
-    first = next(iter(places), None) if len(places) == 1 else None
+    is_argument = tool.runs_programs and not tool.argv_template
+    first = places[0] if len(places) == 1 and not is_argument else None
     others = [_phrase(one) for one in bound.constraints if one is not first]
     head = f"{name} {_where(first)}" if first is not None else name
     return ", ".join([head, *others, "all else the same"])
@@ -76,5 +80,7 @@ def _argv_phrase(name: str, value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    """Return a value as it is when it cannot be mistaken for words of the sentence, else in quotes."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    short = text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    return short if _PLAIN.fullmatch(short) else json.dumps(short, ensure_ascii=False)

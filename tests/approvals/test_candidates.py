@@ -50,6 +50,7 @@ def test_a_write_is_offered_by_its_directory_and_its_content() -> None:
         ({"command": "bash", "args": ["-c", "wc src/app/x.py"], "timeout_ms": 10}, RUN, []),
         ({"command": "wc", "args": ["-l", "x.py"]}, RUN, []),
         ({"command": "wc", "args": ["../x/y"]}, RUN, []),
+        ({"command": "rm", "args": ["build"], "cwd": "a/b/c"}, RUN, []),
         ({"recipient": "alice", "amount": 100}, PAY, ["pay.send, amount at most 100, all else the same"]),
         ({"recipient": "alice", "amount": -100}, PAY, []),
         ({"recipient": "alice", "labels": ["a/b"]}, PAY, []),
@@ -139,6 +140,28 @@ def test_a_denied_call_itself_is_decided_anew() -> None:
     again = [source("src/app/x.py", denied=True)]
     assert not pattern_covers_denied(exact.bound, again)
     assert pattern_covers_denied(bound(SOURCE, WRITE, ("/content", "any")), again)
+
+
+def test_a_working_directory_does_not_stand_in_the_way_of_arguments() -> None:
+    asked = {"command": "wc", "args": ["src/app/x.py"], "cwd": "a/b/c"}
+    assert sentences(asked, RUN)[1:] == [
+        "process.run wc, args may name other files under src/app, all else the same"
+    ]
+
+
+def test_the_directory_a_program_runs_in_is_named_as_such() -> None:
+    asked = {"command": "wc", "args": ["x"], "cwd": "a/b/c"}
+    words = sentence(bound(asked, RUN, ("/cwd", "path_prefix", "a")), RUN)
+    assert words == "process.run wc, cwd under a, all else the same"
+
+
+def test_a_value_cannot_pass_for_words_of_the_sentence() -> None:
+    asked = {"path": "src, content the same/x", "content": "one"}
+    found = bound(asked, WRITE, ("/path", "path_prefix", "src, content the same"), ("/content", "any"))
+    assert (
+        sentence(found, WRITE)
+        == 'fs.write under "src, content the same", content may differ, all else the same'
+    )
 
 
 def test_every_op_has_words() -> None:

@@ -26,6 +26,8 @@ ASKED = {"url": "https://api.example.com/v1/items?q=1"}
         ("https://x.api.example.com/", False),
         ("https://api.example.com./", False),
         ("https://api.example.com\u3002/", False),
+        ("https://api\u3002example.com/", False),
+        ("https://\uff41pi.example.com/", False),
         ("https://api.example.com.evil.test/", False),
         ("https://api.example.com@evil.test/", False),
         ("https://user@api.example.com/", False),
