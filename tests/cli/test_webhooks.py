@@ -121,16 +121,8 @@ def test_what_cannot_be_meant_reaches_no_server(shell: Shell, arguments: tuple[s
 def test_what_one_wants_mail_about(shell: Shell) -> None:
     shell.replies = [answer(SUBSCRIPTION)]
     assert shell("notifications", "show").sent == ["GET /api/v1/notifications/subscription"]
-    wished = (
-        "--risk",
-        "high",
-        "--subject",
-        "tool",
-        "--quiet-hours",
-        "22:00-07:30",
-        "--time-zone",
-        "Europe/Berlin",
-    )
+    hours = ("--quiet-hours", "22:00-07:30", "--time-zone", "Europe/Berlin")
+    wished = ("--risk", "high", "--subject", "tool", *hours)
     result = shell("notifications", "set", "on", *wished, "--yes")
     assert result.sent == ["PUT /api/v1/notifications/subscription"]
     assert result.body() == {

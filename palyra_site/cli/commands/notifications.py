@@ -37,7 +37,7 @@ def set_(
     subject: Annotated[
         list[str] | None, typer.Option("--subject", help="tool, skill, …; may be repeated; default all.")
     ] = None,
-    quiet: Annotated[
+    quiet_hours: Annotated[
         str | None,
         typer.Option("--quiet-hours", help="Hours without mail, as in 22:00-07:00; critical passes."),
     ] = None,
