@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from approvals.answers import checked_comment
 from approvals.models import ApprovalRequest, DenialMemory
 from kernel.clock import wire_time
 from kernel.errors import NotFoundError
@@ -44,7 +45,11 @@ def remembered_denial(*, principal_id: str, action_digest: str, now: datetime) -
 def forget_denial(
     *, denial_id: str, comment: str, actor: Actor, now: datetime, record: Record
 ) -> DenialMemory:
-    """Let the action be asked about again. NotFoundError for a no that is gone or over."""
+    """Let the action be asked about again.
+
+    Raises InvalidError `comment_required`, NotFoundError for a no that is gone or over.
+    """
+    words = checked_comment(comment, required=True)
     found = DenialMemory.objects.select_for_update().filter(pk=denial_id, expires_at__gt=now).first()
     if found is None:
         raise NotFoundError("not_found", "There is no such denial.")
@@ -58,7 +63,7 @@ def forget_denial(
             "principal": found.principal_id,
             "action_digest": found.action_digest,
             "would_expire_at": wire_time(found.expires_at),
-            "comment": comment,
+            "comment": words,
         },
     )
     DenialMemory.objects.filter(pk=denial_id).delete()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from approvals.answers import LONGEST_COMMENT, SHORTEST_COMMENT
+from approvals.answers import checked_comment
 from approvals.lifecycle import GRANT_ALLOWED
 from approvals.models import Grant
 from approvals.types import GrantStatus
 from kernel.clock import wire_time
-from kernel.errors import ConflictError, Detail, InvalidError, NotFoundError
+from kernel.errors import ConflictError, NotFoundError
 from kernel.record import Actor, Record, system_actor
 from kernel.state import transition
 
@@ -20,7 +20,7 @@ def revoke_grant(*, grant_id: str, comment: str, actor: Actor, now: datetime, re
     Raises InvalidError `comment_required`, NotFoundError, and ConflictError `conflict` for a grant that
     is used up, over or revoked already.
     """
-    words = required_comment(comment)
+    words = checked_comment(comment, required=True)
     grant = Grant.objects.select_for_update().filter(pk=grant_id).first()
     if grant is None:
         raise NotFoundError("not_found", "There is no such grant.")
@@ -87,17 +87,3 @@ def end_grant(grant_id: str, target: GrantStatus, **changes: object) -> None:
         column="status",
         **changes,
     )
-
-
-def required_comment(comment: str) -> str:
-    """Return the trimmed words, or raise InvalidError `comment_required` or `invalid`."""
-    words = comment.strip()
-    if len(words) < SHORTEST_COMMENT:
-        raise _wrong("comment_required", f"At least {SHORTEST_COMMENT} characters.")
-    if len(words) > LONGEST_COMMENT or "\0" in words:
-        raise _wrong("invalid", f"A comment is text of at most {LONGEST_COMMENT} characters.")
-    return words
-
-
-def _wrong(code: str, detail: str) -> InvalidError:
-    return InvalidError(code, detail, errors=(Detail("/comment", code, detail),))

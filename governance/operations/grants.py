@@ -8,7 +8,6 @@ from datetime import datetime
 from django.db import transaction
 
 from approvals import services as approvals
-from approvals.grant_ends import required_comment
 from approvals.grant_selectors import visible_denials, visible_grants
 from approvals.models import DenialMemory, Grant
 from governance import authority, idempotency
@@ -72,7 +71,7 @@ def forget(*, principal: Principal, denial_id: str, comment: str, now: datetime)
             _require(principal, EntityRef("ApprovalRequest", request.pk), request.workspace_id, now)
             return approvals.forget_denial(
                 denial_id=denial_id,
-                comment=required_comment(comment),
+                comment=comment,
                 actor=principal.actor(),
                 now=now,
                 record=record,

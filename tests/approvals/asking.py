@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
+from approvals.answers import AskedCall
 from approvals.lookup import GrantProposal
 from approvals.models import ApprovalRequest, Grant
 from approvals.services import ReviewOutcome, consume_grant, open_request, record_review
@@ -86,12 +87,18 @@ def answer(
     now: datetime = NOW + timedelta(seconds=5),
     strength: AuthStrength = AuthStrength.MFA,
     record: RecordedEvents | None = None,
+    asked: AskedCall | None = None,
 ) -> ReviewOutcome:
     """Answer a request as a console would, logged in by second factor."""
     who = principal(person, cast.default, strength=strength, now=now)
     with transaction.atomic():
         return record_review(
-            request_id=request.pk, principal=who, review=review, now=now, record=record or RecordedEvents()
+            request_id=request.pk,
+            principal=who,
+            review=review,
+            now=now,
+            record=record or RecordedEvents(),
+            asked=asked,
         )
 
 
