@@ -65,8 +65,14 @@ def run_is_open(draft: Draft, *, queued_at: datetime | None = None) -> Finding[b
         return denied("run.not_owned", "The run belongs to another principal.")
     if run.state != "open" or run.deadline_at <= draft.now:
         return denied("run.closed", "The run is closed.", "Open a new run.")
+    freezes.hold_off_freezes()
+    return unfrozen(draft, queued_at=queued_at)
+
+
+def unfrozen(draft: Draft, *, queued_at: datetime | None = None) -> Finding[bool]:
+    """No freeze stops the call, as it stands now; only a caller who holds off freezes may act on it."""
     freeze = freezes.freeze_over(
-        run=run,
+        run=draft.run,
         agent_id=draft.principal.id,
         tool=draft.proposal.tool,
         raw_input=draft.proposal.input,

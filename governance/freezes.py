@@ -68,7 +68,7 @@ def _lock(function: str) -> None:
 def freeze_over(
     *, run: Run, agent_id: str, tool: str, raw_input: object, since: datetime | None = None
 ) -> Standing | None:
-    """Return the freeze that stops a call of this tool, or None; hold off new ones until the end.
+    """Return the freeze that stops a call of this tool, or None. Who lets it start holds off others first.
 
     With `since`, the moment from which the call has waited in the queue, a freeze counts too that was
     lifted after it: what a freeze found in the queue never fires. Database errors pass through.

@@ -168,8 +168,9 @@ class LivePoint:
         return session_id
 
     def _execution(self, draft: Draft, request: DomainRequest) -> PolicyDecision:
-        """Ask gates 3 to 7 and join their answers: the first denial, else what still needs a person."""
+        """Ask for a freeze and gates 3 to 7: the first denial, else what still needs a person."""
         found = Found()
+        _asked(Gate.RUN, lambda: checks.unfrozen(draft))
         target = found.target = _asked(Gate.SCHEMA, lambda: checks.schema(draft))
         if _plain(request.action) != target.operation and not _names(request.action, target):
             raise StoppedError(Code.RESOURCE_MISMATCH, "The action names another tool than the resource.")

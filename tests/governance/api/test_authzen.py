@@ -12,8 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from governance.authzen import points
 from governance.authzen.live import LivePoint
 from governance.authzen.questions import Search, read_evaluation, read_search
+from governance.freeze_scopes import FreezeScope
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
+from governance.operations.freezes import FreezeWishes, set_freeze
 from identity.models import User, Workspace
 from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
@@ -129,6 +131,14 @@ def test_the_answer_is_that_of_a_call_of_the_same_agent(world: World) -> None:
         assert decided is (call["decision"]["effect"] == "allow"), tool
         if call["decision"]["effect"] == "deny":
             assert code == call["decision"]["reason_code"], tool
+
+
+def test_what_is_frozen_here_is_permitted_to_nobody_who_asks_for_elsewhere(world: World) -> None:
+    echo = execution(world, "echo", {"text": "hi"})
+    assert outcome(world.owner, echo)[0]
+    wishes = FreezeWishes(FreezeScope.TOOL, "the agent runs wild", "echo")
+    set_freeze(principal=owner_principal(world, utc_now()), wishes=wishes, now=utc_now())
+    assert outcome(world.owner, echo) == (False, "run.frozen")
 
 
 def test_nothing_is_written(world: World) -> None:
