@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import F
 
 from approvals import services as approvals
-from governance import closing
+from governance import allowances, closing
 from governance.call_state import CallState
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
@@ -29,6 +29,7 @@ def end_run(
     """
     for call in stoppable_calls(run):
         stop(view_of(call), actor, now, close_code=call_code)
+    allowances.withdraw(run, now)
     _close_run(run, state, run_code, reason, actor, now)
 
 

@@ -19,6 +19,7 @@ from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
 from governance import (
     activations,
+    allowances,
     answering,
     checks,
     closing,
@@ -149,6 +150,7 @@ def review(
             if answer.end_run and outcome.kind != "expired":
                 answering.end_run_too(outcome, principal, now)
             activations.apply(outcome, principal, now)
+            allowances.apply(outcome, principal, now)
             if ticket is not None and render is not None and outcome.kind != "expired":
                 status, body = render(outcome)
                 idempotency.store(ticket, status=status, body=body, object_id=request_id)

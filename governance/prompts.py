@@ -130,7 +130,8 @@ def context_of(
 def shown_context(request: ApprovalRequest) -> dict[str, Any]:
     """Return the stored context with what may have changed since: how many identical calls wait now."""
     context = request.context
-    return context if not request.run_id else {**context, "identical_calls": len(request.calls.all())}
+    calls = len(request.calls.all())
+    return {**context, "identical_calls": calls} if calls else context
 
 
 def preview(gates: GateLog, found: Found, denial: GateRow | None) -> dict[str, object]:

@@ -50,6 +50,16 @@ class ApprovalEdited:
     surface: str
 
 
+@event(E.BUDGET_RAISED)
+class BudgetRaised:
+    """People let a run have more of a metric than it was opened with."""
+
+    request: str
+    metric: str
+    before: int
+    after: int
+
+
 @event(E.TOOL_CALL_SUPERSEDED)
 class CallSuperseded:
     by: str

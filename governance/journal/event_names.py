@@ -45,6 +45,7 @@ class EventName(StrEnum):
     EXECUTION_LOST = "execution.lost"
     ATTESTATION_RECORDED = "attestation.recorded"
     WORKSPACE_ROOT_CHANGED = "workspace_root.changed"
+    BUDGET_RAISED = "budget.raised"
     RUN_OPENED = "run.opened"
     RUN_CLOSED = "run.closed"
     RUN_FROZEN = "run.frozen"

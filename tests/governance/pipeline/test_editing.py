@@ -210,7 +210,8 @@ def test_other_calls_that_wait_on_the_question_end_with_it(world: World) -> None
 
 def test_arguments_that_do_not_fit_the_tool_leave_the_question_as_it_was(world: World) -> None:
     view = world.ask()
-    for given in ({"duration_ms": 60_000}, {"duration_ms": "1"}, {}, {"more": 1}, 7, "x", []):
+    bad: tuple[object, ...] = ({"duration_ms": 60_000}, {"duration_ms": "1"}, {}, {"more": 1}, 7, "x", [])
+    for given in bad:
         refusal = refused(world, view, given)
         assert isinstance(refusal, InvalidError)
         assert refusal.errors[0].pointer == "/input"
