@@ -12,13 +12,16 @@ from approvals.types import RequestStatus, Risk, Scope, SubjectType
 from governance.admin import approval_facts as facts
 from governance.admin.access import Visit
 from governance.admin.answer_form import DURATIONS, DecisionForm
+from governance.admin.approval_offers import offers
 from governance.admin.approval_words import ending, wish
 from governance.admin.arguments import arguments
 from governance.admin.inbox import ABOUT_RULES, Standing, pending, standing, subject_name
 from governance.admin.isolation import held_words
 from governance.admin.names import names_of
+from governance.admin.pattern_picker import choices, near_grants
 from governance.admin.policy_reading import Changes
 from governance.admin.policy_sets import changes_between
+from governance.admin.verbs import Answered
 from governance.models import ToolCall
 from governance.selectors import CallView
 from identity.roles import Permission
@@ -60,7 +63,9 @@ class WaitingCall:
     is_new: bool
 
 
-def detail_facts(visit: Visit, request: ApprovalRequest, form: DecisionForm) -> dict[str, Any]:
+def detail_facts(
+    visit: Visit, request: ApprovalRequest, form: DecisionForm, answered: Answered | None = None
+) -> dict[str, Any]:
     """Return the page's context. The visitor may see the request."""
     stand = standing(visit, request)
     calls = facts.calls_of(visit, request)
@@ -84,6 +89,9 @@ def detail_facts(visit: Visit, request: ApprovalRequest, form: DecisionForm) -> 
         **_who(visit, request, calls),
         **_past(visit, request),
         **_form_facts(request, stand),
+        "patterns": choices(visit, request, form) if is_open and stand.may_answer else [],
+        "near": near_grants(visit, request, first) if is_open else [],
+        **(offers(visit, request, stand, answered) if is_open else {}),
     }
 
 

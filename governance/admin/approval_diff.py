@@ -72,14 +72,26 @@ def _change(pointer: str, old: Mapping[str, str], new: Mapping[str, str]) -> Arg
     before, after = old.get(pointer), new.get(pointer)
     kind = "added" if before is None else "removed" if after is None else "changed"
     rows = _rows(before, after) if before is not None and after is not None else ()
-    return ArgumentChange(
-        visible(pointer) or "(everything)", kind, visible(before or ""), visible(after or ""), rows
-    )
+    return ArgumentChange(visible(pointer) or "(everything)", kind, _said(before), _said(after), rows)
 
 
 def _rows(before: str, after: str) -> tuple[Pair, ...]:
     """Compare two texts line by line when one of them has several lines."""
-    old, new = json.loads(before), json.loads(after)
-    if not (isinstance(old, str) and isinstance(new, str)) or "\n" not in old + new:
+    old, new = _text(json.loads(before)), _text(json.loads(after))
+    if old is None or new is None or "\n" not in old + new:
         return ()
     return side_by_side(old, new)
+
+
+def _text(value: object) -> str | None:
+    """Return a text, or the beginning of one that was cut with how it goes on; None for anything else."""
+    if isinstance(value, Mapping) and "_truncated" in value:
+        return f"{value.get('_head', '')}\n… cut; {value.get('bytes')} bytes, sha256 {value.get('sha256')}"
+    return value if isinstance(value, str) else None
+
+
+def _said(leaf: str | None) -> str:
+    if leaf is None:
+        return ""
+    value = json.loads(leaf)
+    return visible(_text(value) or "" if isinstance(value, Mapping) and value else leaf)

@@ -28,6 +28,7 @@ from governance.admin.inbox import (
 from governance.admin.layout import show
 from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page, text_filter
+from governance.admin.verbs import Answered
 from governance.admin.words import RISKS
 from governance.operations import approvals as operations
 from identity.roles import Permission
@@ -130,14 +131,14 @@ def detail(visit: Visit, request_id: str) -> HttpResponse:
     if visit.request.method != "POST":
         if request.seen_at is None:
             operations.note_seen(request_id=request.pk, principal=visit.principal, now=visit.now)
-        return _detail(visit, request, DecisionForm())
+        return shown_request(visit, request)
     decided = decide(visit, request)
     if decided.form is None:
         level = messages.SUCCESS if decided.status == 200 else messages.WARNING
         messages.add_message(visit.request, level, decided.sentence)
         return redirect("admin:approval", request_id=request_id)
     fresh = visible_request(visit, request_id)
-    return _detail(visit, fresh, decided.form, decided)
+    return shown_request(visit, fresh, decided.form, decided=decided)
 
 
 @page(READ)
@@ -168,10 +169,17 @@ def visible_request(visit: Visit, request_id: str) -> ApprovalRequest:
     return found
 
 
-def _detail(
-    visit: Visit, request: ApprovalRequest, form: DecisionForm, decided: Decided | None = None
+def shown_request(
+    visit: Visit,
+    request: ApprovalRequest,
+    form: DecisionForm | None = None,
+    *,
+    decided: Decided | None = None,
+    answered: Answered | None = None,
 ) -> HttpResponse:
+    """Return the page of a request, with a decision or another verb that came back open."""
     is_late = decided is not None and decided.is_late
     told = {"is_late": is_late, "sentence": decided.sentence if decided and not is_late else ""}
-    facts = detail_facts(visit, request, form)
-    return show(visit, "console/approval.html", facts | told, status=decided.status if decided else 200)
+    facts = detail_facts(visit, request, form or DecisionForm(), answered)
+    status = decided.status if decided else answered.told.status if answered else 200
+    return show(visit, "console/approval.html", facts | told, status=status)

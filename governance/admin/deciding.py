@@ -21,6 +21,7 @@ from governance.admin.answer_form import (
 )
 from governance.admin.inbox import ABOUT_RULES, reason_for
 from governance.admin.once import INCOMPLETE, Told, has_intent, new_intent, once
+from governance.admin.pattern_picker import require_narrower
 from governance.admin.stepping_up import step_up_if_given
 from governance.idempotency import Ticket
 from kernel.errors import ConflictError, PalyraError, PreconditionFailedError
@@ -92,6 +93,8 @@ def _input(visit: Visit, request: ApprovalRequest, form: DecisionForm, verdict: 
 
 def _once(visit: Visit, request: ApprovalRequest, answer: ReviewInput, ticket: Ticket) -> Told:
     _require_unchanged(visit.request.POST, request)
+    if answer.verdict == Verdict.ALLOW:
+        require_narrower(request, typed(visit.request.POST), visit)
     outcome = pipeline.review(
         request_id=request.pk,
         principal=visit.principal,
