@@ -17,6 +17,7 @@ CODES: dict[str, str] = {
     "conflict": "The state changed meanwhile",
     "database_unavailable": "The database cannot be reached",
     "dependency_off": "A feature this one needs is off",
+    "event_gone": "The stream cannot go on after this event",
     "feature_disabled": "The feature is switched off",
     "four_eyes_required": "A second person is required",
     "frozen": "A freeze is in force",
@@ -77,6 +78,7 @@ CODES: dict[str, str] = {
     "state_changed": "The object is no longer in that state",
     "step_up_required": "A fresh one-time code is required",
     "tool_not_found": "The tool does not exist",
+    "too_many_streams": "Too many streams are open",
     "ttl_not_allowed": "This scope takes no duration",
     "ttl_out_of_range": "The duration is out of range",
     "ttl_required": "This scope needs a duration",
@@ -155,6 +157,11 @@ class NotFoundError(PalyraError):
 class ConflictError(PalyraError):
     status = 409
     default_code = "conflict"
+
+
+class GoneError(PalyraError):
+    status = 410
+    default_code = "event_gone"
 
 
 class PreconditionFailedError(PalyraError):

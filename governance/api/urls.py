@@ -11,6 +11,7 @@ from governance.api import (
     urls_notifications,
     urls_policy,
     urls_runs,
+    urls_streams,
     urls_tools,
     views_access,
     views_bootstrap,
@@ -19,6 +20,7 @@ from governance.api import (
 )
 
 urlpatterns = [
+    *urls_streams.urlpatterns,
     *urls_runs.urlpatterns,
     *urls_approvals.urlpatterns,
     *urls_freezes.urlpatterns,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from django.db.models import Count, Q
+from django.db.models import Count
 
+from governance import freezes
 from governance.call_state import CallState, call_state
-from governance.models import Freeze, Run
+from governance.models import Run
 from governance.runs.phase import Phase, phase_of
 from sandbox.models import Execution
 
@@ -25,7 +26,9 @@ class RunView:
 def run_view(run: Run) -> RunView:
     """Return a run as it stands, in three queries whatever the number of its calls."""
     counts = counts_of(run)
-    phase = phase_of(counts, is_open=run.state == "open", frozen=run.state == "open" and is_frozen(run))
+    is_open = run.state == "open"
+    frozen = is_open and freezes.freeze_over_run(run) is not None
+    phase = phase_of(counts, is_open=is_open, frozen=frozen)
     return RunView(run, counts, phase)
 
 
@@ -39,11 +42,3 @@ def counts_of(run: Run) -> dict[CallState, int]:
     for state, number in executed.values_list("state").annotate(n=Count("id")):
         found[CallState(state)] += number
     return {state: found[state] for state in CallState}
-
-
-def is_frozen(run: Run) -> bool:
-    """Tell whether an active freeze keeps every call of the run from starting."""
-    covers = Q(scope="global") | Q(scope="run", scope_id=run.id) | Q(scope="agent", scope_id=run.principal_id)
-    if run.device_id:
-        covers |= Q(scope="device", scope_id=run.device_id)
-    return Freeze.objects.filter(covers, state="active").exists()

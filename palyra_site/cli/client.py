@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,10 @@ from palyra_site.cli.exits import WAITING_STATES
 from palyra_site.cli.settings import API_PREFIX
 
 LONGEST_WAIT = 60
+EVENT_STREAM = "text/event-stream"
+LINES = "application/x-ndjson"
+PATIENCE_BETWEEN_EVENTS = 30.0
+"""Beside the usual patience: a stream with no news sends a comment every 15 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,19 @@ class Runs(Collection):
 
     def complete(self, run_id: str, *, key: str) -> Answer:
         return self.act(run_id, "complete", {}, key=key)
+
+    def events(self, run_id: str, *, after: str | None, names: str | None) -> Iterator[str]:
+        """Yield what has happened in a run, one JSON object a line."""
+        return self.connection.lines(self._events(run_id, after, names), LINES)
+
+    def live_events(self, run_id: str, *, after: str | None, names: str | None) -> Iterator[str]:
+        """Yield the lines of the run's event stream, which goes on as the run does."""
+        query = replace(self._events(run_id, after, names), patience=PATIENCE_BETWEEN_EVENTS)
+        return self.connection.lines(query, EVENT_STREAM)
+
+    def _events(self, run_id: str, after: str | None, names: str | None) -> Query:
+        headers = {"Last-Event-ID": after} if after is not None else None
+        return Query("GET", self.at(run_id, "events"), params=_present({"events": names}), headers=headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 import random
 import ssl
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,24 @@ class Connection:
             self._note(1, f"trying again in {pause:.1f} s")
             self._world.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def lines(self, query: Query, accept: str) -> Iterator[str]:
+        """Yield the lines of an answer as they arrive, or raise CliError; nothing is tried again."""
+        request = self._request(query)
+        request.headers["Accept"] = accept
+        try:
+            response = self._http.send(request, stream=True)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        try:
+            if not response.is_success:
+                response.read()
+                _answer(response)
+            yield from response.iter_lines()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        finally:
+            response.close()
 
     def _request(self, query: Query) -> httpx.Request:
         headers = dict(query.headers or {})

@@ -64,7 +64,7 @@ NOT_BUILT = {
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
     "sandbox": {"sandbox.configure"},
-    "journal": {"journal.verify", "journal.reveal", "journal.erase"},
+    "journal": {"journal.verify", "journal.erase"},
     "facades": {
         "compat.models.read", "compat.chat.create", "compat.responses.create", "compat.embeddings.create",
         "compat.tools.invoke", "mcp.use",
@@ -98,6 +98,7 @@ COMMANDS = {
     "calls resolve": ["POST /tool-calls/{call_id}/resolve"],
     "runs open": ["POST /runs"],
     "runs list": ["GET /runs"],
+    "runs events": ["GET /runs/{run_id}/events", "GET /runs/{run_id}"],
     "runs complete": ["POST /runs/{run_id}/complete"],
     "runs show": ["GET /runs/{run_id}"],
     "runs cancel": ["POST /runs/{run_id}/cancel"],
@@ -223,6 +224,7 @@ COMMANDS = {
 }
 """The route that each command is there for; `show` and the like read the same object first."""
 UNREACHED = {
+    "GET /approvals/events",
     "GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked",
     "POST /approvals/{approval_id}/edit", "POST /runs/{run_id}/raise-requests",
     "POST /approvals/bulk-decision", "POST /approvals/{approval_id}/break-glass", "GET /break-glass-reviews",

@@ -134,7 +134,8 @@ def mentions(answer: Answer, world: World, objects: Objects) -> list[str]:
     """Return which ids of the world an answer shows."""
     people = (world.owner, world.agent, world.agent_owner, world.approver, world.auditor)
     known = {one.id for one in people} | {objects.ids[name] for name in ("run_id", "call_id", "token_id")}
-    return sorted(one for one in known if one.encode() in answer.content)
+    told = b"".join(getattr(answer, "streaming_content", None) or [answer.content])
+    return sorted(one for one in known if one.encode() in told)
 
 
 def test_a_stranger_reads_nothing_anywhere(world: World, objects: Objects) -> None:
