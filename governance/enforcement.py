@@ -37,8 +37,7 @@ def enforcement_of(spec: SandboxSpec, now: datetime) -> Enforcement:
 
 def _promise(spec: SandboxSpec, probe: Probe) -> Enforcement:
     if spec.executor is Executor.TIER_C_LINUX:
-        held = (*ENFORCED_KEYS, *(("cgroup",) if probe.cgroup else ()))
-        return Enforcement(held, (*probe.degraded, *(() if probe.cgroup else ("cgroup",))))
+        return Enforcement(ENFORCED_KEYS, probe.degraded)
     if spec.executor is Executor.TIER_A:
         return Enforcement(_IN_WASM, ())
     if spec.executor is Executor.BUILTIN_FS:
