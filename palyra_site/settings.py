@@ -195,6 +195,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "governance.api.openapi.add_common_parts",
+        "governance.api.openapi_webhooks.add_webhooks",
     ],
 }
 

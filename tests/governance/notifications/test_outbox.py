@@ -67,7 +67,7 @@ def test_an_answer_and_its_grant_are_told_as_they_are_now(world: World) -> None:
 
 def test_no_text_of_anybody_is_told(world: World) -> None:
     """The parameters, the agent's words, the names it chose and a comment stay here."""
-    context = {"title": SECRET, "summary": SECRET, "parameters_view": {"content": SECRET * 1_000}}
+    context = {"title": SECRET, "summary": SECRET, "parameters_view": {"content": SECRET * 4_000}}
     asked = world.ask(context=context, subject_label=SECRET, channel=SECRET, tool=f"fs.write\n{SECRET}")
     review = ReviewInput(verdict="deny", comment=SECRET, surface="console")
     answer(world.cast, world.cast.approver, asked, review, record=record)  # type: ignore[arg-type]  # as above
