@@ -61,14 +61,19 @@ def _may_cancel(actor: Actor, request: ApprovalRequest, now: datetime) -> bool:
     )
 
 
-def expire_request(*, request_id: str, now: datetime, record: Record) -> ApprovalRequest:
-    """Close a question whose time is over. ConflictError when it is closed or not yet due."""
+def expire_request(
+    *, request_id: str, no_earlier_than: datetime | None = None, now: datetime, record: Record
+) -> ApprovalRequest:
+    """Close a question whose time is over. ConflictError when it is closed or not yet due.
+
+    It is due by `no_earlier_than` where that is later than `now`, as for `record_review`.
+    """
     request = ApprovalRequest.objects.select_for_update().filter(pk=request_id).first()
     if request is None:
         raise NotFoundError("not_found", "No such approval request.")
     if request.status != RequestStatus.PENDING:
         raise already_decided(request)
-    if now < request.expires_at:
+    if max(now, no_earlier_than or now) < request.expires_at:
         raise ConflictError("conflict", "The request is not due yet.")
     expire_now(request, now, record)
     return request

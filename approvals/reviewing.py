@@ -48,6 +48,7 @@ def record_review(
     now: datetime,
     record: Record,
     asked: AskedCall | None = None,
+    no_earlier_than: datetime | None = None,
 ) -> ReviewOutcome:
     """Take one person's answer; close the request when the count is reached or somebody denies.
 
@@ -55,7 +56,8 @@ def record_review(
     again; ConflictError `already_decided` with the outcome; `expired` as a fact; PreconditionFailedError
     for an outdated `seen_version`; InvalidError `sas_mismatch`; the refusals of `may_review`, or of
     `forced_answer` for a broken glass; the limits of scope, ttl, comment and pattern. `asked` is the call
-    that the request is about; without it an answer covers the waiting calls, once.
+    that the request is about; without it an answer covers the waiting calls, once. Expiry counts by
+    `no_earlier_than` where that is later than `now`: the caller knows of a clock that was set back.
     """
     request = ApprovalRequest.objects.select_for_update().filter(pk=request_id).first()
     if request is None or not may_see(principal, request, now):
@@ -65,7 +67,7 @@ def record_review(
         return _repeated(request, earlier)
     if request.status != RequestStatus.PENDING:
         raise already_decided(request)
-    if now >= request.expires_at:
+    if max(now, no_earlier_than or now) >= request.expires_at:
         expire_now(request, now, record)
         return ReviewOutcome("expired", request)
     if review.seen_version is not None and review.seen_version != request.version:

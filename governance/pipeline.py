@@ -28,6 +28,7 @@ from governance import (
     idempotency,
     prompts,
     recheck,
+    stepped_clock,
     wakeup,
 )
 from governance.calls import queue_call, write_call, write_proposal
@@ -63,19 +64,23 @@ def submit(
     other refusal is a recorded call that was denied.
     """
     with transaction.atomic(durable=True):
-        draft = _draft(proposal, principal, now)
-        write_proposal(draft, record)
-        gates, found = GateLog(now), Found()
-        denial = walk(draft, gates, found)
-        call = write_call(draft, gates, found, denial, record)
-        if denial is not None:
-            closing.close_denied(call, found, denial, draft.principal.actor(), now)
-        elif call.approval_id is None:
-            queue_call(call, found.placement, draft.principal.actor(), now, record)
-            transaction.on_commit(wakeup.ring, robust=True)
-        view = view_of(call)
+        view = view_of(_decide(_draft(proposal, principal, now)))
         _store(ticket, render, view)
     return view
+
+
+def _decide(draft: Draft) -> ToolCall:
+    """Take a proposal through the gates and write down what they said."""
+    write_proposal(draft, record)
+    gates, found = GateLog(draft.now), Found()
+    denial = walk(draft, gates, found)
+    call = write_call(draft, gates, found, denial, record)
+    if denial is not None:
+        closing.close_denied(call, found, denial, draft.actor(), draft.now)
+    elif call.approval_id is None:
+        queue_call(call, found.placement, draft.actor(), draft.now, record)
+        transaction.on_commit(wakeup.ring, robust=True)
+    return call
 
 
 def preview(*, proposal: Proposal, principal: Principal, now: datetime) -> dict[str, object]:
@@ -139,6 +144,7 @@ def review(
                 principal=principal,
                 review=answer,
                 asked=grants.asked_call(request_id, now, with_history=answer.pattern is not None),
+                no_earlier_than=stepped_clock.no_earlier_than(now),
                 now=now,
                 record=record,
             )
@@ -185,7 +191,10 @@ def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:
     transaction too; a worker that dies between the two leaves an execution that becomes ambiguous.
     """
     with transaction.atomic(durable=True):
-        claim = recheck.claim(execution_id, worker, clock())
+        now = clock()
+        claim = recheck.claim(execution_id, worker, now)
+        if claim is None:
+            _ask_again(execution_id, worker, now)
     if claim is None:
         return
     outcome = execute(claim, worker, clock)
@@ -193,6 +202,27 @@ def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:
         return
     with transaction.atomic(durable=True):
         closing.close_executed(claim, outcome, worker.actor(), clock())
+
+
+def _ask_again(execution_id: str, worker: Worker, now: datetime) -> None:
+    """Propose a call once more that was refused because more is asked for by now than people approved.
+
+    The refused call stays refused and names the new one, which has a story of its own from the start.
+    """
+    before = recheck.to_ask_again(execution_id)
+    principal = recheck.principal_of_call(before, now) if before is not None else None
+    if before is None or principal is None:
+        return
+    proposal = Proposal(
+        run_id=before.run_id,
+        tool=before.tool_name,
+        input=before.input,
+        parent_call_id=before.parent_call_id,
+        traceparent=before.traceparent,
+    )
+    draft = Draft(new_id("call", now), proposal, principal, hold_run(before.run_id), now)
+    after = _decide(replace(draft, again_by=worker.actor()))
+    closing.replace_refused(before, after, worker.actor(), now)
 
 
 def _draft(proposal: Proposal, principal: Principal, now: datetime) -> Draft:

@@ -60,7 +60,7 @@ class BudgetRaised:
     after: int
 
 
-@event(E.TOOL_CALL_SUPERSEDED)
+@event(E.TOOL_CALL_SUPERSEDED, E.TOOL_CALL_PROPOSED_AGAIN)
 class CallSuperseded:
     by: str
     action_digest: str
@@ -135,3 +135,11 @@ class GlassReviewed:
     review: str
     finding: str
     comment: str
+
+
+@event(E.SYSTEM_CLOCK_STEPPED)
+class ClockStepped:
+    """The clock stands behind the journal. Until it has caught up, expiry counts by the journal's time."""
+
+    newest: str
+    behind_ms: int

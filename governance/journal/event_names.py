@@ -10,6 +10,7 @@ class EventName(StrEnum):
     TOOL_CALL_DECIDED = "tool_call.decided"
     TOOL_CALL_CLOSED = "tool_call.closed"
     TOOL_CALL_SUPERSEDED = "tool_call.superseded"
+    TOOL_CALL_PROPOSED_AGAIN = "tool_call.proposed_again"
     TOOL_CALL_RESOLVED = "tool_call.resolved"
     SKILL_GATE_DECIDED = "skill.gate_decided"
     SKILL_INSTALLED = "skill.installed"
@@ -137,3 +138,4 @@ class EventName(StrEnum):
     IDENTITY_RESEALED = "identity.resealed"
     AUTH_SPOOF_ATTEMPT = "auth.spoof_attempt"
     SYSTEM_BOOTSTRAP_CLEARED = "system.bootstrap_cleared"
+    SYSTEM_CLOCK_STEPPED = "system.clock_stepped"

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from approvals import grant_selectors, selectors as approval_selectors, services as approvals
 from approvals.models import ApprovalRequest
-from governance import closing, ending, idempotency, wakeup, withdrawals
+from governance import closing, ending, idempotency, stepped_clock, wakeup, withdrawals
 from governance.authority import needs
 from governance.gates import Gate, GateRow, Verdict
 from governance.jobs import services as jobs
@@ -46,7 +46,7 @@ def abandon_orphans(*, host: str, boot: str, now: datetime) -> int:
 def sweep(now: datetime) -> dict[str, int]:
     """Do everything that nobody is waiting for; each item in its own transaction."""
     done = {
-        "approvals_expired": _each(approval_selectors.due_for_expiry(now, SWEEP_LIMIT), _expire_one, now),
+        "approvals_expired": _expire_questions(now),
         "questions_looked_at": _guarded("questions", lambda: _look_at_questions(now)),
         "answers_applied": _each(_answered_requests(), _apply_answer, now),
         "approvals_reminded": _each(reminders.unopened_ids(now, SWEEP_LIMIT), _remind_one, now),
@@ -120,6 +120,19 @@ def _guarded(name: str, work: Callable[[], int]) -> int:
         return 0
 
 
+def _expire_questions(now: datetime) -> int:
+    """Expiry counts by the journal's time where the clock was set back behind it."""
+    if _guarded("clock", lambda: _note_step(now)):
+        log.warning("the clock stands behind the newest time in the journal")
+    due = approval_selectors.due_for_expiry(stepped_clock.no_earlier_than(now), SWEEP_LIMIT)
+    return _each(due, _expire_one, now)
+
+
+def _note_step(now: datetime) -> int:
+    with transaction.atomic(durable=True):
+        return int(stepped_clock.note_step(now))
+
+
 def _look_at_questions(now: datetime) -> int:
     """Nobody is asked in vain: a few are looked at in each sweep, since policy is asked about each."""
     return _each(withdrawals.worth_a_look(QUESTIONS_A_SWEEP), withdrawals.look_at, now)
@@ -127,7 +140,8 @@ def _look_at_questions(now: datetime) -> int:
 
 def _expire_one(request_id: str, actor: Actor, now: datetime) -> None:
     hold_run_of_request(request_id)
-    approvals.expire_request(request_id=request_id, now=now, record=record)
+    judged = stepped_clock.no_earlier_than(now)
+    approvals.expire_request(request_id=request_id, no_earlier_than=judged, now=now, record=record)
     closing.close_waiting(request_id, actor, now)
 
 
