@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import F
 
-from governance import freezes, recheck
+from governance import checks, freezes, recheck
 from governance.freeze_scopes import FreezeScope
 from governance.journal.ledger import record
 from governance.models import Freeze
 from governance.operations import freezes as verbs
 from governance.operations.freezes import FreezeWishes
+from governance.proposals import Draft, Proposal
 from governance.selectors import CallView
 from identity.selectors import INSTANCE, workspace_by_slug
 from identity.types import Principal
 from kernel.clock import utc_now
 from sandbox.models import Execution
-from tests.governance.pipeline.world import World, again
+from tests.governance.pipeline.world import SLEEP, World, again, attested, run_events
 from tests.racing import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = 50 if connection.vendor == "postgresql" else 2
 """SQLite has one writer at a time, so there one round more proves nothing more."""
 WISHES = FreezeWishes(scope=FreezeScope.GLOBAL, reason="the agent runs wild", kill_running=True)
+
+Seen = TypeVar("Seen")
 
 
 @pytest.fixture
@@ -53,28 +59,48 @@ def state_of(view: CallView) -> tuple[str, str]:
     return row.state, row.cancel_reason
 
 
+def test_nothing_starts_behind_a_freeze_in_any_of_fifty_rounds(world: World) -> None:
+    """The gate that every claim passes, with the least that a start can write behind it."""
+    owner, view = world.person(world.owner), world.propose()
+    execution = Execution.objects.filter(call_id=view.call.id)
+    draft = Draft(view.call.id, Proposal(view.call.run_id, "echo", {}), world.agent, view.call.run, utc_now())
+
+    def start() -> None:
+        with transaction.atomic(durable=True):
+            if checks.run_is_open(draft).value:
+                execution.update(fence=F("fence") + 1)
+
+    started = 0
+    for _ in range(ROUNDS):
+        before = execution.get().fence
+        at_commit: list[int] = []
+        freezing = partial(commit_freeze, owner, at_commit, lambda: execution.get().fence)
+        assert at_once(freezing, start) == ["", ""]
+        assert [execution.get().fence] == at_commit
+        started += at_commit[0] - before
+        commit_lifting(owner)
+    assert 0 <= started <= ROUNDS
+
+
 def test_no_claim_commits_behind_a_freeze(world: World) -> None:
     """What was queued at the moment the freeze was committed never ran."""
     owner = world.person(world.owner)
     run, agent = world.open_run(), world.agent
-    ends: Counter[str] = Counter()
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS // 10 or 1):
         view = world.propose(run=run, principal=agent)
-        at_commit: list[str] = []
-        freeze_now = partial(commit_freeze, owner, view, at_commit)
+        at_commit: list[tuple[str, str]] = []
+        freeze_now = partial(commit_freeze, owner, at_commit, partial(state_of, view))
         assert at_once(freeze_now, partial(claim, world, view)) == ["", ""]
-        end = state_of(view)[0]
-        if at_commit[0] == "queued":
-            assert (end, again(view).call.error["detail"]["code"]) == ("refused", "run.frozen")
+        if at_commit[0][0] == "queued":
+            assert state_of(view)[0] == "refused"
+            assert again(view).call.error["detail"]["code"] == "run.frozen"
         else:
-            assert end == at_commit[0]
-        ends[end] += 1
+            assert [state_of(view)] == at_commit
         commit_lifting(owner)
-    assert sum(ends.values()) == ROUNDS
 
 
-def commit_freeze(who: Principal, view: CallView, at_commit: list[str]) -> None:
-    """Set a freeze as a setter that dies after its commit, and look at the call in that moment."""
+def commit_freeze(who: Principal, seen: list[Seen], look: Callable[[], Seen]) -> None:
+    """Set a freeze as a setter that dies after its commit, and look around in that moment."""
     with transaction.atomic(durable=True):
         freezes.set_freeze(
             scope=FreezeScope.GLOBAL,
@@ -86,7 +112,7 @@ def commit_freeze(who: Principal, view: CallView, at_commit: list[str]) -> None:
             now=utc_now(),
             record=record,
         )
-    at_commit.append(state_of(view)[0])
+    seen.append(look())
 
 
 def commit_lifting(who: Principal) -> None:
@@ -174,3 +200,19 @@ def test_a_start_waits_for_a_freeze_that_is_being_set(world: World, monkeypatch:
     assert codes in (["", ""], ["", "state_changed"])
     assert state_of(view) == ("refused", "")
     lift_all(owner)
+
+
+def test_a_running_tool_is_killed_and_says_by_what(world: World) -> None:
+    view = world.allowed(world.propose(SLEEP, {"duration_ms": 5_000}))
+
+    def stop() -> None:
+        while state_of(view)[0] != "running":
+            time.sleep(0.02)
+        set_it(world.person(world.owner))
+
+    assert at_once(partial(world.run, view), stop) == ["", ""]
+    ended = again(view)
+    assert (ended.state, ended.call.error["detail"]["code"]) == ("cancelled", "run.frozen")
+    assert attested(ended).predicate["outcome"] == "cancelled"
+    assert {"run.frozen", "execution.cancelled"} <= set(run_events(ended.call.run))
+    lift_all(world.person(world.owner))

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.db import transaction
 
+from approvals.editing import EditInput
 from governance import freezes
 from governance.freeze_scopes import FreezeScope, Standing, Work, covering, covers
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.models import Freeze
-from governance.operations import freezes as verbs, sweeping
+from governance.operations import editing, freezes as verbs, sweeping
 from governance.operations.freezes import FreezeWishes
 from governance.selectors import CallView
 from identity import memberships
@@ -251,6 +252,21 @@ def test_an_allow_is_refused_under_every_scope_of_its_request(world: World) -> N
         lift(world, row)
     assert JournalEvent.objects.filter(type="request.refused", subject=view.call.approval_id).count() == 3
     assert world.run(world.allowed(view)).state == "succeeded"
+
+
+def test_edited_arguments_go_through_the_gates_again(world: World) -> None:
+    view = world.ask()
+    freeze(world, "agent", world.agent_row.pk)
+    with pytest.raises(RefusedError) as refused:
+        editing.edit_request(
+            request_id=view.call.approval_id or "",
+            new_input={"duration_ms": 1},
+            principal=world.person(world.approver),
+            edit=EditInput(comment="shorter", otp_verified_at=utc_now()),
+            now=utc_now(),
+        )
+    assert refused.value.code == "frozen"
+    assert again(view).state == "awaiting_approval"
 
 
 def test_a_stranger_learns_of_no_freeze_from_an_answer(world: World) -> None:
