@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 MAX_PATH = 4_096
-_NEVER = frozenset("\\~:")
+_NEVER = frozenset('\\~:`$;|&<>*?"')
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _MEANING = frozenset("./\\~:%")
 
@@ -15,9 +15,9 @@ def path_parts(text: object) -> tuple[str, ...] | None:
     """Return the components of a relative path without `.` and empty ones; `()` is the root.
 
     None for everything else: an absolute path, `..`, NUL and other control or format characters,
-    backslash, `~`, `:`, percent escapes, and characters that compatibility normalisation turns into one that
-    has a meaning in a path. Components are compared as they are written; links are not followed here,
-    whoever opens the file stays beneath the workspace.
+    backslash, `~`, `:`, what a shell would act on, percent escapes, and characters that compatibility
+    normalisation turns into one with a meaning in a path. Components are compared as they are written;
+    links are not followed here, whoever opens the file stays beneath the workspace.
     """
     if not isinstance(text, str) or not text or len(text) > MAX_PATH or text.startswith("/"):
         return None
