@@ -7,8 +7,10 @@ from datetime import datetime
 
 from governance import labelling
 from governance.gates import Gate, GateLog, GateRow, Verdict
+from governance.input_schemas import schema_of_target, schema_of_tool
 from governance.models import ToolCall
 from governance.obligations import as_json
+from governance.parameter_views import without_typed_secrets
 from governance.proposals import Draft, Found, Placement, Proposal, Target, action_digest
 from governance.recording import keep_decision, record_fault
 from identity.types import Principal
@@ -23,13 +25,15 @@ EXCERPT_BYTES = 256
 
 def write_proposal(draft: Draft, record: Record) -> None:
     """Record that something was proposed, before anything is known about it."""
-    data = canonical(draft.proposal.input)
+    given = draft.proposal.input
+    data = canonical(given)
+    kept = without_typed_secrets(given, schema_of_tool(draft.proposal.tool, given))
     record(
         event="tool_call.proposed",
         actor=draft.actor(),
         subject=draft.call_id,
         now=draft.now,
-        data={"tool": draft.proposal.tool, "input_bytes": len(data), "input": draft.proposal.input},
+        data={"tool": draft.proposal.tool, "input_bytes": len(data), "input": kept},
         run=draft.run.id,
         call=draft.call_id,
     )
@@ -51,6 +55,7 @@ def write_call(
         workspace_id=call.workspace_id,
         decision=found.decision,
         now=draft.now,
+        schema=schema_of_target(found.target) if found.target is not None else {},
     )
     if denial is not None and denial.gate is Gate.POLICY:
         record_fault(

@@ -11,8 +11,9 @@ from statistics import median
 from django.db.models import Count, Max, QuerySet
 
 from approvals.models import ApprovalRequest
-from approvals.types import RequestStatus, SubjectType
+from approvals.types import RequestStatus
 from governance.models import ToolCall
+from governance.subjects import OF_TOOLS
 from identity.types import PrincipalKind
 from policy.posture import Place, Scope, scope_chain
 from policy.recommendations import UNUSED, WINDOW, FrictionFacts
@@ -112,7 +113,7 @@ def _calls(workspace_id: str, since: datetime) -> dict[_Leaf, datetime]:
 
 
 def _asked(since: datetime) -> QuerySet[ApprovalRequest]:
-    return ApprovalRequest.objects.filter(subject_type=SubjectType.TOOL, requested_at__gte=since)
+    return ApprovalRequest.objects.filter(subject_type__in=OF_TOOLS, requested_at__gte=since)
 
 
 def _chain(workspace_id: str, kind: str, principal: str, session: str | None) -> tuple[Scope, ...]:

@@ -49,6 +49,17 @@ def masked(parameters: object, schema: Schema | None = None) -> object:
     return _Sight().value(parameters, schema or {})
 
 
+def without_typed_secrets(parameters: object, schema: Schema) -> object:
+    """Return parameters without what the schema types as secret; all else stays as it is."""
+    if is_secret_schema(schema):
+        return MASKED
+    if isinstance(parameters, Mapping):
+        return {name: without_typed_secrets(item, inner(schema, name)) for name, item in parameters.items()}
+    if isinstance(parameters, list):
+        return [without_typed_secrets(item, items(schema)) for item in parameters]
+    return parameters
+
+
 def shown_text(text: str) -> str:
     """Return one text without secrets and with nothing in it that a screen would hide."""
     return _Sight().text(text)
@@ -76,7 +87,7 @@ class _Sight:
         if isinstance(value, Mapping):
             return self._members(value, schema)
         if isinstance(value, (list, tuple)):
-            return [self.value(item, _items(schema), is_host=is_host) for item in value]
+            return [self.value(item, items(schema), is_host=is_host) for item in value]
         return self.text(value, is_host=is_host) if isinstance(value, str) else value
 
     def text(self, text: str, *, is_host: bool = False) -> str:
@@ -108,9 +119,9 @@ class _Sight:
             while shown in members:
                 self.warnings.add(_LOOKALIKE_NAME)
                 shown += "⟦again⟧"
-            inner = _inner(schema, name)
-            is_host = _names_host(name) or inner.get("format") in _HOST_FORMATS
-            members[shown] = MASKED if is_secret_name(name) else self.value(item, inner, is_host=is_host)
+            described = inner(schema, name)
+            is_host = _names_host(name) or described.get("format") in _HOST_FORMATS
+            members[shown] = MASKED if is_secret_name(name) else self.value(item, described, is_host=is_host)
         return members
 
 
@@ -118,15 +129,17 @@ def _names_host(name: str) -> bool:
     return not _HOST_WORDS.isdisjoint(re.findall(r"[a-z]+", name.lower()))
 
 
-def _inner(schema: Schema, name: str) -> Schema:
+def inner(schema: Schema, name: str) -> Schema:
+    """Return what a schema says of one member, empty when it says nothing."""
     properties = schema.get("properties")
-    inner = properties.get(name) if isinstance(properties, Mapping) else None
-    if inner is None:
-        inner = schema.get("additionalProperties")
-    return inner if isinstance(inner, Mapping) else {}
+    described = properties.get(name) if isinstance(properties, Mapping) else None
+    if described is None:
+        described = schema.get("additionalProperties")
+    return described if isinstance(described, Mapping) else {}
 
 
-def _items(schema: Schema) -> Schema:
+def items(schema: Schema) -> Schema:
+    """Return what a schema says of the elements of a list, empty when it says nothing."""
     items = schema.get("items")
     return items if isinstance(items, Mapping) else {}
 

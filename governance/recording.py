@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 from governance.journal.redact import clean_text, is_secret_name
+from governance.parameter_views import inner, is_secret_schema, items
 from governance.safety.secrets import scan
 from kernel.record import Actor, Record
 from policy.decision_records import Redacted, store_decision
@@ -35,9 +37,18 @@ _OTHER = "The rule failed."
 
 
 def keep_decision(
-    *, event_id: str, call_id: str, workspace_id: str, decision: PolicyDecision | None, now: datetime
+    *,
+    event_id: str,
+    call_id: str,
+    workspace_id: str,
+    decision: PolicyDecision | None,
+    now: datetime,
+    schema: Mapping[str, object],
 ) -> None:
-    """Keep gate 7's decision, with redacted arguments, under the id of the event that tells of it."""
+    """Keep gate 7's decision, with redacted arguments, under the id of the event that tells of it.
+
+    `schema` is the one that the arguments passed: it says which of them are secrets whatever their names.
+    """
     if decision is not None:
         store_decision(
             record_id=event_id,
@@ -45,7 +56,7 @@ def keep_decision(
             workspace_id=workspace_id,
             decision=decision,
             now=now,
-            redact=redacted_input,
+            redact=partial(redacted_input, schema=schema),
         )
 
 
@@ -83,10 +94,13 @@ def record_fault(
     )
 
 
-def redacted_input(value: Mapping[str, object]) -> Redacted:
+def redacted_input(value: Mapping[str, object], *, schema: Mapping[str, object] | None = None) -> Redacted:
     """Return a tool's input without secrets, every value of the type it had, so that rules still read it."""
     sweep = _Sweep()
-    cleaned = {str(name): sweep.member(str(name), item) for name, item in value.items()}
+    typed = schema or {}
+    cleaned = {
+        str(name): sweep.member(str(name), item, inner(typed, str(name))) for name, item in value.items()
+    }
     return Redacted(cleaned, exact=sweep.exact)
 
 
@@ -96,15 +110,22 @@ class _Sweep:
     def __init__(self) -> None:
         self.exact = True
 
-    def member(self, name: str, value: object) -> object:
-        return self.blank(value) if is_secret_name(name) else self.value(value)
+    def member(self, name: str, value: object, schema: Mapping[str, object]) -> object:
+        return self.blank(value) if is_secret_name(name) else self.value(value, schema)
 
-    def value(self, value: object) -> object:
+    def value(self, value: object, schema: Mapping[str, object]) -> object:
+        if is_secret_schema(schema):
+            return self.blank(value)
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(str(name)): self.member(str(name), item) for name, item in value.items()}
-        return [self.value(item) for item in value] if isinstance(value, (list, tuple)) else value
+            return {
+                self.text(str(name)): self.member(str(name), item, inner(schema, str(name)))
+                for name, item in value.items()
+            }
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [self.value(item, items(schema)) for item in value]
 
     def text(self, text: str) -> str:
         """A password in a URL leaves a plain word, so that the URL still has its host."""

@@ -20,6 +20,8 @@ _FAMILIES = {
     "node": SubjectType.NODE_CAPABILITY,
 }
 """The first word of a tool's name, which a person or the catalog gave it, says what it acts on."""
+OF_TOOLS = frozenset({SubjectType.TOOL, SubjectType.SECRET_ACCESS, *_FAMILIES.values()})
+"""What a call of a tool of the catalog can be to an approver."""
 _VOUCHED = "allowlisted"
 _OVERRIDDEN = frozenset({"quarantined", "recalled"})
 

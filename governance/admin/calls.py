@@ -18,6 +18,7 @@ from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page, text_filter
 from governance.admin.timeline import steps_of
 from governance.call_state import OPEN_STATES, CallState
+from governance.input_schemas import schema_of_tool
 from governance.models import Run
 from governance.operations import runs
 from governance.prompts import parameters_view
@@ -80,7 +81,8 @@ def call_page(visit: Visit, call_id: str) -> HttpResponse:
     view = require_call(visit.principal, call_id)
     call = view.call
     tool = tool_named(call.tool_name)
-    shown, warnings = parameters_view(call.input if isinstance(call.input, dict) else {"input": call.input})
+    given = call.input if isinstance(call.input, dict) else {"input": call.input}
+    shown, warnings = parameters_view(given, schema_of_tool(call.tool_name, given))
     reviews = list(view.approval.reviews.order_by("pk")) if view.approval else []
     names = names_of([call.principal_id, call.owner_id, *(row.reviewer_id for row in reviews)])
     return show(

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from approvals.models import ApprovalRequest
+from governance.journal.models import JournalEvent
+from governance.journal.reading import open_data
 from governance.operations import installation
 from governance.prompts import MAX_SUMMARY, shown_context
 from governance.selectors import CallView
 from kernel.canonical import canonical
 from kernel.clock import utc_now
-from policy.models import PostureOverride
+from policy.models import DecisionRecord, PostureOverride
 from tests.governance.pipeline.world import ASKED, HOST, SLEEP, World, announce, redefine, set_posture
 
 FIELDS = {
@@ -108,6 +110,11 @@ def test_a_field_that_the_tool_types_as_secret_is_in_no_view(world: World) -> No
     context = shown(view)
     assert context["parameters_view"] == {"text": "hi", "phrase": "[masked]"}
     assert "battery" not in canonical(context).decode()
+    told = [open_data(event) for event in JournalEvent.objects.filter(run_id=view.call.run_id)]
+    assert "battery" not in canonical(told).decode()
+    kept = list(DecisionRecord.objects.filter(call_id=view.call.id).values())
+    assert kept
+    assert "battery" not in str(kept)
 
 
 def test_what_holds_it_and_what_does_not_comes_from_the_probe(world: World) -> None:
