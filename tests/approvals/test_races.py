@@ -20,7 +20,7 @@ from tests.builders import RecordedEvents
 from tests.cast import NOW, Cast, make_cast
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
-ROUNDS = 10
+ROUNDS = 50 if connection.vendor == "postgresql" else 2
 DUE = NOW + timedelta(seconds=600)
 
 
@@ -90,6 +90,24 @@ def test_two_approvers_close_a_quorum_of_two_once(cast: Cast) -> None:
             partial(answer, cast, cast.second_approver, request),
         )
         assert (kinds(results), codes(results)) == (["allowed", "open"], [])
+        assert request.grants.count() == 1
+
+
+def test_three_approvers_close_a_quorum_of_three_once(cast: Cast) -> None:
+    people = (cast.approver, cast.second_approver, cast.owner)
+    for number in range(ROUNDS):
+        request = ask_in_round(cast, number, quorum=3)
+        results = together(*[partial(answer, cast, person, request) for person in people])
+        assert (kinds(results), codes(results)) == (["allowed", "open", "open"], [])
+        assert request.grants.count() == 1
+
+
+def test_of_three_approvers_a_quorum_of_two_leaves_one_too_late(cast: Cast) -> None:
+    people = (cast.approver, cast.second_approver, cast.owner)
+    for number in range(ROUNDS):
+        request = ask_in_round(cast, number, quorum=2)
+        results = together(*[partial(answer, cast, person, request) for person in people])
+        assert (kinds(results), codes(results)) == (["allowed", "open"], ["already_decided"])
         assert request.grants.count() == 1
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from threading import Barrier
 
 import pytest
@@ -19,19 +20,42 @@ from governance.journal.models import Attestation
 from governance.models import Reservation, Run
 from governance.operations import runs, sweeping
 from governance.selectors import CallView
-from identity.models import User
+from identity.agent_limits import NAMES
+from identity.models import Agent, User
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
-from tests.governance.pipeline.world import ECHO, SLEEP, World, again, attested, events_of, final_decisions
+from tests.governance.pipeline.world import (
+    ASKED,
+    ECHO,
+    SLEEP,
+    World,
+    again,
+    attested,
+    events_of,
+    final_decisions,
+)
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 ROUNDS = 6
+MANY = 50 if connection.vendor == "postgresql" else 1
+NUMBERS = count()
 Work = Callable[[], object]
 
 
 @pytest.fixture
 def world(committed_world: World) -> World:
+    """The agent of these rounds asks more often than any person would put up with."""
+    limits = dict.fromkeys(NAMES, 1000)
+    Agent.objects.filter(pk=committed_world.agent_row.pk).update(limits=limits)
     return committed_world
+
+
+def ask(world: World, run: Run | None = None) -> CallView:
+    """Ask about a call that nobody denied before."""
+    text = {"text": f"note {next(NUMBERS)}"}
+    view = world.propose(ASKED, text, run=run)
+    assert view.state == "awaiting_approval", view.call.gates
+    return view
 
 
 def together(*works: Work) -> list[object]:
@@ -106,7 +130,7 @@ def test_of_two_approvers_one_decides_and_the_call_is_queued_once(world: World) 
 
 def test_allow_and_deny_at_once_give_one_outcome(world: World) -> None:
     for _ in range(ROUNDS):
-        view = world.ask()
+        view = ask(world)
         results = together(
             answering(world, view, "allow", world.approver),
             answering(world, view, "deny", world.second_approver),
@@ -119,7 +143,7 @@ def test_allow_and_deny_at_once_give_one_outcome(world: World) -> None:
 
 def test_a_decision_in_time_and_the_sweeper_give_one_outcome(world: World) -> None:
     for _ in range(ROUNDS):
-        view = world.ask()
+        view = ask(world)
         assert view.approval is not None
         due = view.approval.expires_at
         just_in_time = world.person(world.approver, now=due - timedelta(seconds=1))
@@ -205,12 +229,27 @@ def test_many_calls_of_a_run_finish_while_it_is_cancelled(world: World) -> None:
 
 
 def test_a_question_and_the_end_of_its_run_leave_nothing_waiting(world: World) -> None:
-    for _ in range(ROUNDS):
+    for _ in range(MANY):
         run = world.open_run()
         view = world.ask(run=run)
         together(answering(world, view, "allow", world.approver), closing(world, run))
         assert assert_one_story(view).state == "cancelled"
         assert not ApprovalRequest.objects.filter(run_id=run.id, status="pending").exists()
+
+
+def test_a_deny_that_ends_the_run_and_an_allow_of_another_call_leave_nothing_waiting(world: World) -> None:
+    for _ in range(MANY):
+        run = world.open_run()
+        first, second = ask(world, run), ask(world, run)
+        together(
+            partial(world.answer, first, "deny", principal=world.person(world.approver), end_run=True),
+            answering(world, second, "allow", world.second_approver),
+        )
+        assert assert_one_story(first).state == "denied"
+        assert assert_one_story(second).state == "cancelled"
+        run.refresh_from_db()
+        assert run.state == "cancelled"
+        assert not Reservation.objects.filter(run=run, state="held").exists()
 
 
 def test_a_proposal_and_the_end_of_its_run_leave_nothing_queued(world: World) -> None:
