@@ -102,6 +102,20 @@ def close_refused(call: ToolCall, row: GateRow, actor: Actor, now: datetime) -> 
     _close_unrun(call, execution, row.reason_code, row.reason, stage, actor, now)
 
 
+def replace_refused(before: ToolCall, after: ToolCall, actor: Actor, now: datetime) -> None:
+    """Name the call that was proposed anew in the place of a refused one."""
+    ToolCall.objects.filter(id=before.id).update(superseded_by_id=after.id, updated_at=now)
+    record(
+        event="tool_call.proposed_again",
+        actor=actor,
+        subject=before.id,
+        now=now,
+        data={"by": after.id, "action_digest": after.action_digest},
+        run=after.run_id,
+        call=after.id,
+    )
+
+
 def close_cancelled(call: ToolCall, execution: Execution, actor: Actor, now: datetime) -> None:
     """End a call whose queued execution was cancelled; the row is already so."""
     _close_unrun(call, execution, "run.cancelled", "The call was cancelled.", "sweeper", actor, now)

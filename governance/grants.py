@@ -36,6 +36,8 @@ def proposal_of(
 ) -> GrantProposal:
     """Return a call as grants look at it; its fields are those a request about it would store."""
     parties = parties_to(draft.principal)
+    editor = draft.edit.by.id if draft.edit is not None else ""
+    own = {draft.principal.id, draft.principal.owner_id, parties.minter, editor}
     return GrantProposal(
         call_id=draft.call_id,
         subject_type=subject_of(target).type,
@@ -55,7 +57,7 @@ def proposal_of(
         egress_mode=placement.spec.egress_mode,
         risk=risk,
         parameters=target.input,
-        parties=frozenset({draft.principal.id, draft.principal.owner_id, parties.minter, *parties.others}),
+        parties=frozenset(own | parties.others.keys()),
     )
 
 

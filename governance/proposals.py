@@ -97,7 +97,8 @@ class Edit:
 class Draft:
     """A proposal inside its transaction: who proposes it, in which run, under which id.
 
-    An edited call is still its principal's; `actor` is whoever makes it.
+    An edited call is still its principal's; `actor` is whoever makes it. `again_by` proposes
+    it once more on behalf of its principal, because people have to be asked anew.
     """
 
     call_id: str
@@ -106,8 +107,11 @@ class Draft:
     run: Run
     now: datetime
     edit: Edit | None = None
+    again_by: Actor | None = None
 
     def actor(self) -> Actor:
+        if self.again_by is not None:
+            return self.again_by
         return (self.edit.by if self.edit is not None else self.principal).actor()
 
 

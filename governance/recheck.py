@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from approvals import selectors as approval_selectors, services as approvals
@@ -33,6 +33,9 @@ from sandbox.models import Execution
 from sandbox.selection import select
 from sandbox.spec import SandboxSpec
 from sandbox.types import SandboxRefusal
+
+POLICY_CHANGED = "approval.policy_changed"
+"""More is asked for than people approved: the call is refused, and they are asked anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +166,30 @@ def _queued(execution_id: str) -> Execution:
     return execution
 
 
-def _live(call: ToolCall, now: datetime) -> Finding[Principal]:
-    principal = principal_live(
+def to_ask_again(execution_id: str) -> ToolCall | None:
+    """Return the call of a refused execution if people have to be asked about it anew, else None.
+
+    A call that a person edited is not: what its editor had a part in, they propose again themselves.
+    """
+    rows = ToolCall.objects.filter(edited_by_id__isnull=True, superseded_by_id__isnull=True)
+    call = rows.filter(execution_id=execution_id).first()
+    code = ((call.error or {}).get("detail") or {}).get("code") if call is not None else None
+    return call if code == POLICY_CHANGED else None
+
+
+def principal_of_call(call: ToolCall, now: datetime) -> Principal | None:
+    """Return who proposed a call, as they may act now; None when they no longer may."""
+    return principal_live(
         kind=call.principal_kind,
         principal_id=call.principal_id,
         workspace_id=call.workspace_id,
         token_id=call.token_id,
         now=now,
     )
+
+
+def _live(call: ToolCall, now: datetime) -> Finding[Principal]:
+    principal = principal_of_call(call, now)
     if principal is None:
         return denied("identity.principal_not_live", "The principal may no longer propose tool calls.")
     return passed(principal, "identity.permitted")
@@ -215,7 +234,7 @@ def _still_permitted(
     if finding.verdict == "deny":
         return denied("policy.changed", f"Policy no longer permits the call ({finding.code}).")
     if finding.verdict == "ask":
-        code = "approval.policy_changed" if approval else "policy.changed"
+        code = POLICY_CHANGED if approval else "policy.changed"
         return denied(code, "Policy asks for more than was approved.")
     return finding
 
@@ -228,7 +247,7 @@ def _still_held(call: ToolCall) -> Finding[bool]:
 
 def _still_unasked(found: Found) -> Finding[bool]:
     if found.posture is not None and found.posture.state == "ask_each_time":
-        return denied("approval.policy_changed", "The tool's posture now asks for a person.")
+        return denied(POLICY_CHANGED, "The tool's posture now asks for a person.")
     return passed(True, "approval.not_required")
 
 
@@ -249,9 +268,10 @@ def _grant_usable(
         found.decision, target, found.placement, found.posture, channel=draft.run.channel
     )
     proposal = grants.proposal_of(draft, target, found.placement, risk=risk, obligations_digest=None)
+    proposal = replace(proposal, parties=proposal.parties | {call.edited_by_id or ""})
     if not is_covered(grant, proposal):
         return denied("approval.digest_mismatch", "The call is not what was allowed.")
     again = call.approval_id is None
     if not grants.is_satisfied(obligation, risk, approval, parties=proposal.parties, again=again):
-        return denied("approval.policy_changed", "More is asked for now than was approved.")
+        return denied(POLICY_CHANGED, "More is asked for now than was approved.")
     return passed(proposal, "approval.allowed")

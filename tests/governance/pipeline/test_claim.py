@@ -52,7 +52,7 @@ def assert_refused(view: CallView, code: str, stage: str) -> None:
     assert events_of(ended)[-3:] == ["execution.refused", "reservation.released", "attestation.recorded"]
     assert "execution.started" not in events_of(ended)
     assert [data["effect"] for data in final_decisions(ended)] == ["allow"]
-    assert calls_used(ended) == 0
+    assert calls_used(ended) == (1 if code == "approval.policy_changed" else 0)  # it was proposed anew
     assert not Grant.objects.exclude(uses=0).exists()
     statement = attested(ended).predicate
     assert (statement["verdict"], statement["outcome"]) == ("deny", "refused")

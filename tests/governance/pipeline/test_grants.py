@@ -18,6 +18,7 @@ from governance.journal.reading import open_data
 from governance.models import ToolCall
 from governance.operations import agents, people, sweeping
 from governance.selectors import CallView, view_of
+from governance.staleness import stale_because
 from identity import minting
 from identity.models import Membership, User
 from identity.roles import WorkspaceRole
@@ -36,6 +37,7 @@ from tests.governance.pipeline.world import (
     announce,
     attested,
     authenticated,
+    calls_used,
     claim,
     events_of,
     final_decisions,
@@ -269,13 +271,6 @@ def test_under_the_same_rules_nothing_is_said_about_them(world: World) -> None:
     assert "approval.revalidated" not in events_of(view)
 
 
-def test_stricter_rules_make_it_stale_and_a_person_is_asked(world: World) -> None:
-    run = world.open_run()
-    granted(world, run=run)
-    put_in_force(world, TWO_FOR_NOTES)
-    assert world.propose(ASKED, run=run).state == "awaiting_approval"
-
-
 def test_what_policy_would_refuse_with_the_grant_asks_a_person(world: World) -> None:
     run = world.open_run()
     granted(world, run=run)
@@ -405,13 +400,6 @@ def test_a_covered_call_of_a_redefined_tool_is_refused(world: World) -> None:
     assert refusal_of(view) == "approval.tool_changed"
 
 
-def test_stricter_rules_refuse_the_covered_call(world: World) -> None:
-    view = covered(world)
-    put_in_force(world, TWO_FOR_NOTES)
-    world.run(view)
-    assert refusal_of(view) == "approval.policy_changed"
-
-
 def test_a_reviewer_who_may_no_longer_decide_refuses_the_covered_call(world: World) -> None:
     run = world.open_run()
     granted(world, tool=SLEEP, run=run)
@@ -434,3 +422,48 @@ def test_a_claim_that_is_rolled_back_gives_the_use_back_and_a_lost_worker_does_n
     sweeping.sweep(utc_now() + timedelta(seconds=16))
     assert again(view).state == "ambiguous"
     assert (grant_of(view).uses, GrantUse.objects.count()) == (1, 1)
+
+
+def test_stricter_rules_make_a_grant_stale_refuse_its_calls_and_have_people_asked_anew(world: World) -> None:
+    view = covered(world)
+    assert stale_because(grant_of(view), utc_now()) is None
+    put_in_force(world, TWO_FOR_NOTES)
+    assert stale_because(grant_of(view), utc_now()) == "obligations_changed"
+    elsewhere = world.propose(ASKED, run=view.call.run)
+    assert elsewhere.state == "awaiting_approval"
+    world.run(view)
+    before = again(view)
+    assert refusal_of(before) == "approval.policy_changed"
+    after = view_of(ToolCall.objects.get(pk=before.call.superseded_by_id))
+    assert (after.state, after.call.input) == ("awaiting_approval", before.call.input)
+    assert after.approval is not None
+    assert (after.approval.quorum, after.approval.requester_id) == (2, world.agent_row.pk)
+    assert JournalEvent.objects.get(type="tool_call.proposed_again").subject == before.call.id
+    proposed = JournalEvent.objects.get(type="tool_call.proposed", call_id=after.call.id)
+    assert proposed.actor == world.worker.actor().id
+    assert after.call.approval_id == elsewhere.call.approval_id
+    assert calls_used(after) == 3  # the first call that was allowed, the one that asked, and this one
+
+
+def test_a_refusal_for_another_cause_asks_nobody(world: World) -> None:
+    view = covered(world)
+    revoke(world, grant_of(view))
+    world.run(view)
+    assert again(view).call.superseded_by_id is None
+    assert not JournalEvent.objects.filter(type="tool_call.proposed_again").exists()
+
+
+def test_a_posture_that_asks_by_now_has_people_asked(world: World) -> None:
+    view = world.propose("echo")
+    set_posture(world, "echo", "ask_each_time")
+    world.run(view)
+    assert view_of(ToolCall.objects.get(pk=again(view).call.superseded_by_id)).state == "awaiting_approval"
+
+
+def test_a_grant_of_a_redefined_tool_is_stale_until_it_ends(world: World) -> None:
+    grant = grant_of(granted(world, "always"))
+    redefine(world, description="Prints.", timeout_ms=9_000)
+    assert stale_because(grant, utc_now()) == "tool_changed"
+    revoke(world, grant)
+    grant.refresh_from_db()
+    assert stale_because(grant, utc_now()) is None
