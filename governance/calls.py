@@ -7,7 +7,7 @@ from datetime import datetime
 
 from governance import labelling
 from governance.gates import Gate, GateLog, GateRow, Verdict
-from governance.input_schemas import schema_of_target, schema_of_tool
+from governance.input_schemas import schema_of_target, schema_or_secret
 from governance.models import ToolCall
 from governance.obligations import as_json
 from governance.parameter_views import without_typed_secrets
@@ -27,7 +27,7 @@ def write_proposal(draft: Draft, record: Record) -> None:
     """Record that something was proposed, before anything is known about it."""
     given = draft.proposal.input
     data = canonical(given)
-    kept = without_typed_secrets(given, schema_of_tool(draft.proposal.tool, given))
+    kept = without_typed_secrets(given, schema_or_secret(draft.proposal.tool, given))
     record(
         event="tool_call.proposed",
         actor=draft.actor(),

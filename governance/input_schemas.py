@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+
+from django.db import transaction
 
 from governance.proposals import Target
 from policy.selectors import tool_named
 from sandbox.skills import selectors as skill_selectors
+
+log = logging.getLogger(__name__)
+
+ALL_SECRET: Mapping[str, object] = {"writeOnly": True}
 
 
 def schema_of_target(target: Target) -> Mapping[str, object]:
@@ -23,3 +30,16 @@ def schema_of_tool(name: str, given: object) -> Mapping[str, object]:
         return tool.input_schema
     skill = skill_selectors.resolve(name, given)
     return skill.input_schema if skill is not None else {}
+
+
+def schema_or_secret(name: str, given: object) -> Mapping[str, object]:
+    """As `schema_of_tool`; where it cannot be read, one that types everything as secret.
+
+    For what is written down before the gates: their own look at the catalog denies the call then.
+    """
+    try:
+        with transaction.atomic():
+            return schema_of_tool(name, given)
+    except Exception:
+        log.exception("the schema of a proposed tool could not be read")
+        return ALL_SECRET

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from approvals.models import ApprovalRequest
+from governance import input_schemas
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import installation
@@ -191,3 +192,15 @@ def test_how_far_an_answer_may_reach_follows_the_risk(
     view = world.propose(tool, given)
     request = ApprovalRequest.objects.get(id=view.call.approval_id)
     assert request.obligations["max_scope"] == scope
+
+
+def test_where_the_schema_cannot_be_read_nothing_of_the_input_is_journalled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> None:
+        raise RuntimeError("no catalog")
+
+    monkeypatch.setattr(input_schemas, "tool_named", broken)
+    view = world.propose(SLEEP, {"duration_ms": 7})
+    event = JournalEvent.objects.get(call_id=view.call.id, type="tool_call.proposed")
+    assert open_data(event)["input"] == "[masked]"
