@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import assume, given, settings, strategies as st
@@ -186,3 +189,55 @@ def test_every_candidate_covers_its_own_call(
     assert all(matches(one.bound, asked) for one in offered)
     widths = [breadth(one.bound) for one in offered]
     assert widths == sorted(widths)
+
+
+pieces = st.lists(
+    st.sampled_from(
+        ["src", "app", "/", "//", ".", "..", "~", "\\", "%2e", "x", "\u2025", "\uff0f", "\0", " ", "-"]
+    ),
+    max_size=9,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces, st.booleans())
+def test_another_reader_finds_a_covered_path_beneath_the_prefix_too(end: str, led: bool) -> None:
+    path = f"src/app/{end}" if led else end
+    if matches(bound(SOURCE, WRITE, ("/path", "path_prefix", "src/app")), SOURCE | {"path": path}):
+        assert posixpath.normpath(f"/root/{path}").startswith("/root/src/app/")
+        assert posixpath.normpath(unicodedata.normalize("NFKC", unquote(path))).startswith("src/app/")
+
+
+urls = st.lists(
+    st.sampled_from(
+        [
+            "https:",
+            "http:",
+            "//",
+            "/",
+            "@",
+            ":",
+            ":443",
+            "#",
+            "?",
+            "\\",
+            ".",
+            "%40",
+            "evil.test",
+            "api.example.com",
+            "\u3002",
+        ]
+    ),
+    max_size=7,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(urls, st.booleans())
+def test_another_reader_finds_the_same_host_in_a_covered_url(end: str, led: bool) -> None:
+    url = f"https://api.example.com{end}" if led else end
+    asked = {"url": "https://api.example.com/v1"}
+    if matches(bound(asked, FETCH, ("/url", "host", "https://api.example.com")), {"url": url}):
+        parts = urlsplit(url)
+        assert (parts.scheme, parts.hostname, parts.port or 443) == ("https", "api.example.com", 443)
+        assert parts.username is None
