@@ -146,7 +146,7 @@ def test_the_page_tells_who_wants_what_and_why_before_anything_else(world: World
     html = page(sign_in(world.approver), path_of(view))
     head = html.partition('<header class="head ask">')[2].partition("</header>")[0]
     for words in ("demo-agent wants to run <code>fs.write</code>", "notes/a.md", "needs a person",
-                  'aria-label="high risk"', "It writes files.", "0 of 1 allow"):  # fmt: skip
+                  'aria-label="high risk"', "It writes files.", "0 of 1 allows"):  # fmt: skip
         assert words in head, words
     facts = html.partition('id="facts"')[2].partition("<aside")[0]
     titles = re.findall(r"<h2>([^<]+)</h2>", facts)
