@@ -60,8 +60,16 @@ def close_denied(call: ToolCall, found: Found, denial: GateRow, actor: Actor, no
 
 
 def allow_call(call: ToolCall, outcome: ReviewOutcome, actor: Actor, now: datetime) -> None:
-    """Let a call go on that a person allowed: queue it with the spec that was decided about."""
-    call.grant_id = outcome.grant.id if outcome.grant else None
+    """Let a call go on that a person just allowed."""
+    resume_call(call, outcome.grant.id if outcome.grant else None, actor, now)
+
+
+def resume_call(call: ToolCall, grant_id: str | None, actor: Actor, now: datetime) -> None:
+    """Queue a call that waited and is allowed, with the spec that was decided about.
+
+    Raises ConflictError when it does not wait any more, so that it is queued once.
+    """
+    call.grant_id = grant_id
     _answer(call, "allow", call.reason_code, call.reason, "approval.allowed", Verdict.PASS, now)
     record_decision(call, final=True, actor=actor, record=record)
     spec = SandboxSpec.from_json(call.spec or {})

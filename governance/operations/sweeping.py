@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from approvals import grant_selectors, selectors as approval_selectors, services as approvals
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalCall, ApprovalRequest
 from governance import closing, ending, idempotency, stepped_clock, wakeup, withdrawals
 from governance.authority import needs
 from governance.gates import Gate, GateRow, Verdict
@@ -158,7 +158,14 @@ def _answered_requests() -> tuple[str, ...]:
 
 
 def _apply_answer(request_id: str, actor: Actor, now: datetime) -> None:
+    """Queue what an allow covers, in case nobody did, and end what else waits on the closed request."""
     hold_run_of_request(request_id)
+    allowed = ApprovalCall.objects.filter(
+        request_id=request_id, request__status="allowed", grant__isnull=False
+    )
+    granted = dict(allowed.values_list("call_id", "grant_id"))
+    for call in ToolCall.objects.filter(id__in=granted, effect="require_approval").order_by("id"):
+        closing.resume_call(call, granted[call.id], actor, now)
     closing.close_waiting(request_id, actor, now)
 
 

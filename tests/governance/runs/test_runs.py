@@ -8,12 +8,16 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from approvals import services as approvals
+from approvals.types import ReviewInput
 from governance import closing, recheck
 from governance.call_state import CallState
+from governance.freeze_scopes import FreezeScope
+from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.models import Reservation, Run, ToolCall
-from governance.operations import runs, sweeping
+from governance.operations import freezes, runs, sweeping
 from governance.runs.selectors import run_view
 from governance.selectors import CallView
 from governance.streams.names import StreamName, stream_name
@@ -199,6 +203,16 @@ def test_a_run_counts_its_calls_and_knows_its_phase(world: World) -> None:
     assert (counts[CallState.CANCELLED], counts[CallState.SUCCEEDED], sum(counts.values())) == (1, 1, 4)
 
 
+@pytest.mark.parametrize("scope", ["global", "agent", "run", "tool"])
+def test_a_freeze_of_a_run_its_agent_or_everything_is_its_phase(world: World, scope: str) -> None:
+    run = world.open_run()
+    named = {"agent": run.principal_id, "run": run.id, "tool": ECHO}.get(scope, "")
+    wishes = freezes.FreezeWishes(FreezeScope(scope), "something is wrong", named)
+    freezes.set_freeze(principal=world.person(world.owner), wishes=wishes, now=utc_now())
+    assert run_view(run).phase == ("idle" if scope == "tool" else "frozen")
+    assert run_view(world.open_run(world.other_agent)).phase == ("frozen" if scope == "global" else "idle")
+
+
 def complete(world: World, run: Run) -> Run:
     return runs.complete_run(run_id=run.id, principal=world.agent, now=utc_now())
 
@@ -301,3 +315,44 @@ def test_what_ended_for_all_to_see_is_not_found_out(world: World, end: str) -> N
     with pytest.raises(ConflictError) as refused:
         resolve(world, view)
     assert refused.value.code == "state_changed"
+
+
+def answer_and_die(world: World, view: CallView) -> None:
+    """Commit a person's allow and nothing that should follow it."""
+    now = utc_now()
+    with transaction.atomic(durable=True):
+        approvals.record_review(
+            request_id=view.call.approval_id or "",
+            principal=world.person(world.approver, now=now),
+            review=ReviewInput(verdict="allow", scope="once", comment="looked at it", otp_verified_at=now),
+            now=now,
+            record=record,
+        )
+    assert again(view).execution is None
+
+
+def test_an_allow_that_nobody_carried_on_is_carried_on_once(world: World) -> None:
+    view = world.ask()
+    answer_and_die(world, view)
+    for _ in range(2):
+        sweeping.sweep(utc_now())
+    found = again(view)
+    assert (found.state, found.call.grant_id is not None) == ("queued", True)
+    assert run_events(view.call.run).count("execution.queued") == 1
+    assert world.run(view).state == "succeeded"
+
+
+def test_what_the_allow_did_not_cover_ends_all_the_same(world: World) -> None:
+    run = world.open_run()
+    first, second = world.ask(run=run), world.ask(run=run)
+    answer_and_die(world, first)
+    sweeping.sweep(utc_now())
+    assert [again(view).state for view in (first, second)] == ["queued", "cancelled"]
+
+
+def test_an_answer_carried_on_late_meets_every_check_of_the_claim(world: World) -> None:
+    view = world.ask(ASKED)
+    answer_and_die(world, view)
+    redefine(world, argv_template=("/usr/bin/printf", "%s!", "{text}"))
+    sweeping.sweep(utc_now())
+    assert world.run(view).state == "refused"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -12,8 +14,9 @@ from django.db import connection, connections, transaction
 
 from governance.journal.ledger import record
 from governance.models import Run
-from governance.operations import runs
+from governance.operations import runs, sweeping
 from governance.streams import hub, sending
+from governance.streams.approvals import ApprovalSource
 from governance.streams.hub import Seat
 from governance.streams.names import StreamName
 from governance.streams.places import PER_PRINCIPAL, PLACES
@@ -21,7 +24,10 @@ from governance.streams.runs import RunSource
 from governance.streams.shown import Reader
 from kernel.clock import utc_now
 from kernel.errors import RefusedError
-from tests.governance.pipeline.world import SWEEPER, World
+from sandbox.models import Execution
+from tests.governance.pipeline.world import SWEEPER, World, run_events
+from tests.governance.runs.test_runs import answer_and_die
+from tests.racing import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 T = TypeVar("T")
@@ -278,3 +284,45 @@ def test_a_seat_is_slow_only_when_it_does_not_get_on() -> None:
     assert seat.is_slow(9.6)
     seat.caught_up = False
     assert not seat.is_slow(99.0)
+
+
+def test_an_approver_hears_of_a_question_while_it_is_asked(committed_world: World) -> None:
+    world = committed_world
+    approver = world.person(world.approver)
+
+    async def story() -> list[str]:
+        source = ApprovalSource(
+            principal=approver,
+            after=None,
+            wanted=frozenset(StreamName),
+            clock=utc_now,
+            ask=lambda: approver,
+        )
+        stream = sending.events(source, approver.id)
+        assert await anext(stream) == b"retry: 2000\n\n"
+        following = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.1)
+        view = await elsewhere(world.ask)
+        asked = await following
+        await elsewhere(
+            lambda: runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+        )
+        answered = await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+        return [json.loads(part.split(b"data: ")[1])["type"] for part in (asked, answered)]
+
+    assert within(20, story()) == ["approval.requested", "approval.cancelled"]
+
+
+def test_many_sweepers_carry_an_allow_on_once(committed_world: World) -> None:
+    world = committed_world
+    for _ in range(8):
+        view = world.ask()
+        answer_and_die(world, view)
+        at_once(*[partial(sweep_answers, view.call.approval_id or "")] * 3)
+        assert Execution.objects.filter(call_id=view.call.id).count() == 1
+        assert run_events(view.call.run).count("execution.queued") == 1
+
+
+def sweep_answers(request_id: str) -> None:
+    assert sweeping._each((request_id,), sweeping._apply_answer, utc_now()) in (0, 1)
