@@ -127,18 +127,21 @@ def kind_of(shape: ToolShape, parts: Sequence[str]) -> Kind:
     return Kind.OTHER
 
 
+def runs_a_program(shape: ToolShape, parameters: Mapping[str, object]) -> bool:
+    """Tell whether a call starts a program, by its tool's own account or by a parameter's name."""
+    return shape.runs_programs or any(_names_a_program(name) for name in parameters)
+
+
 def program_of(shape: ToolShape, parameters: Mapping[str, object]) -> object:
     """Return the program a call runs, as far as the call says; None when that is not one fixed text."""
     if shape.argv_template:
         first = shape.argv_template[0]
         return None if _PLACEHOLDER.search(first) else first
-    programs = [value for name, value in parameters.items() if not _words((name,)).isdisjoint(_PROGRAM)]
+    programs = [value for name, value in parameters.items() if _names_a_program(name)]
     if len(programs) == 1:
         return programs[0]
-    vectors = [value for name, value in parameters.items() if kind_of(shape, (name,)) is Kind.ARGV]
-    if not programs and len(vectors) == 1 and isinstance(vectors[0], list) and vectors[0]:
-        return vectors[0][0]
-    return None
+    vector = parameters.get("argv")
+    return vector[0] if not programs and isinstance(vector, list) and vector else None
 
 
 def fields_of(shape: ToolShape, parameters: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], Kind]]:
@@ -183,6 +186,10 @@ def _kind_of_list(shape: ToolShape, names: tuple[str, ...], node: Mapping[str, o
     spliced = "{" + names[-1] + "...}" in shape.argv_template and len(names) == 1
     named = not shape.argv_template and not _words(names).isdisjoint(_VECTOR)
     return Kind.ARGV if spliced or named else Kind.OTHER
+
+
+def _names_a_program(name: str) -> bool:
+    return not _words((name,)).isdisjoint(_PROGRAM)
 
 
 def _is_prose(shape: ToolShape, words: frozenset[str], node: Mapping[str, object]) -> bool:

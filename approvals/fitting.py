@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from approvals import commands, hosts
 from approvals.constraints import Constraint, Op, accepts, argv_of, interval, refuse
-from approvals.fields import Kind, ToolShape, kind_of, program_of
+from approvals.fields import Kind, ToolShape, kind_of, program_of, runs_a_program
 from approvals.pointers import find
 
 _SAME = frozenset({Op.EQUALS, Op.ABSENT})
@@ -30,7 +30,7 @@ def fitted(
 ) -> tuple[Constraint, ...]:
     """Return the constraints that open something, complete; InvalidError `pattern_too_broad` otherwise."""
     found = tuple(fit for constraint in constraints if (fit := _fit(constraint, approved, shape)) is not None)
-    if found and shape.runs_programs:
+    if found and runs_a_program(shape, approved):
         _check_program(found, approved, shape)
     return found
 

@@ -19,7 +19,7 @@ from approvals.constraints import (
     refuse,
     weight,
 )
-from approvals.fields import PROCESS_EXEC, SECRETS_READ, ToolShape
+from approvals.fields import SECRETS_READ, ToolShape, runs_a_program
 from approvals.fitting import fitted
 from approvals.pointers import find, without
 from kernel.canonical import canonical, digest
@@ -123,7 +123,7 @@ def bind(pattern: Pattern, approved: Mapping[str, object], definition: ToolShape
     """
     parameters = dict(approved)
     if pattern.rest is Rest.ANY:
-        if definition.capabilities & {PROCESS_EXEC, SECRETS_READ} or definition.argv_template:
+        if SECRETS_READ in definition.capabilities or runs_a_program(definition, parameters):
             detail = "A tool that runs programs or reads secrets is never allowed as a whole."
             refuse("pattern_too_broad", detail, "/pattern/rest")
         canonical(parameters)

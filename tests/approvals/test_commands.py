@@ -240,3 +240,15 @@ def test_a_vector_that_holds_its_program_keeps_it() -> None:
     assert not matches(found, {"argv": ["src/b", "src/b"]})
     with pytest.raises(InvalidError):
         bound({"argv": ["bash", "src/a"]}, tool, ("/argv", "argv", {"under": "src"}))
+
+
+def test_a_parameter_that_names_a_program_is_one_whatever_the_tool_says_of_itself() -> None:
+    tool = custom({"command": text(), "file": text(), "timeout_ms": {"type": "integer"}})
+    quiet = {"command": "wc", "file": "src/a", "timeout_ms": 10}
+    assert matches(bound(quiet, tool, ("/file", "path_prefix", "src")), quiet | {"file": "src/b"})
+    for program in ("python3", "./run", ["bash"]):
+        for constraint in (("/file", "path_prefix", "src"), ("/timeout_ms", "lte", 10)):
+            with pytest.raises(InvalidError):
+                bound(quiet | {"command": program}, tool, constraint)
+    with pytest.raises(InvalidError):
+        bound(quiet, tool, rest="any")

@@ -129,7 +129,9 @@ def test_no_text_is_free_where_programs_run_or_requests_leave() -> None:
 
 def test_the_program_of_a_call_is_one_fixed_text() -> None:
     assert program_of(RUN, {"command": "wc", "args": ["x"], "stdin": "y"}) == "wc"
-    assert program_of(RUN, {"args": ["x"]}) == "x"
+    assert program_of(RUN, {"args": ["x"]}) is None
+    assert program_of(RUN, {"argv": ["x", "y"]}) == "x"
+    assert program_of(RUN, {"argv": ["x", "y"], "cmd": "z"}) == "z"
     assert program_of(custom({"a": text()}, argv=("wc", "{a}")), {"a": "x"}) == "wc"
     assert program_of(custom({"a": text()}, argv=("{a}", "x")), {"a": "wc"}) is None
     assert program_of(PAY, {"recipient": "wc"}) is None
