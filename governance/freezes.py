@@ -121,12 +121,6 @@ def freeze_over_request(request: ApprovalRequest) -> Standing | None:
     return covering(_standing(request.workspace_id, None), work)
 
 
-def freeze_over_run(run: Run) -> Standing | None:
-    """Return the freeze that stops everything in this run, or None. For reading; it holds no lock."""
-    work = Work(agent_id=run.principal_id, run_id=run.id, device_id=run.device_id)
-    return covering(_standing(run.workspace_id, None), work)
-
-
 def _standing(workspace_id: str, since: datetime | None) -> tuple[Standing, ...]:
     counts = Q(state="active") if since is None else Q(state="active") | Q(lifted_at__gt=since)
     rows = Freeze.objects.filter(counts, _reaching(workspace_id)).order_by("id")
