@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from approvals.types import SubjectType
 from governance.proposals import Target
 from governance.subjects import assess_call, subject_of
 from policy.catalog import BUILTINS
 from policy.types import ToolFacts
 
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = {tool.name: tool.facts() for tool in BUILTINS}
 
 
@@ -98,3 +102,28 @@ def test_secrets_and_network_together_are_critical() -> None:
 
 def test_a_call_of_no_definition_is_critical() -> None:
     assert assess_call(call_of(None), None).risk == "critical"
+
+
+ASKED_ELSEWHERE = {
+    SubjectType.POLICY_ACTIVATION: "governance/activations.py",
+    SubjectType.BUDGET_OVERRIDE: "governance/allowances.py",
+}
+"""Questions about something else than a call, and the module that asks them."""
+ASKED_LATER = frozenset({SubjectType.DEVICE_PAIRING, SubjectType.SAFETY_RELEASE, SubjectType.ERASURE})
+"""Questions that approvals can carry and whose parts do not exist yet."""
+
+
+def test_every_kind_of_question_is_asked_by_somebody_or_waits_for_its_part() -> None:
+    names = (*TOOLS, "channel.send", "node.camera")
+    of_calls = {subject_of(call_of(TOOLS.get(name, TOOLS["echo"]), name=name)).type for name in names}
+    for subject, module in ASKED_ELSEWHERE.items():
+        assert f"subject_type=SubjectType.{subject.name}" in (ROOT / module).read_text()
+    by_skills = {SubjectType.SKILL}
+    assert of_calls | by_skills | set(ASKED_ELSEWHERE) | ASKED_LATER == set(SubjectType)
+    assert not (of_calls | by_skills | set(ASKED_ELSEWHERE)) & ASKED_LATER
+
+
+def test_a_part_that_begins_to_ask_leaves_the_list_of_those_that_wait() -> None:
+    asking = re.compile(r"subject_type=SubjectType\.(\w+)")
+    found = {name for path in ROOT.glob("governance/**/*.py") for name in asking.findall(path.read_text())}
+    assert found.isdisjoint(subject.name for subject in ASKED_LATER)
