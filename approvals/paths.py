@@ -8,6 +8,7 @@ import unicodedata
 MAX_PATH = 4_096
 _NEVER = frozenset('\\~:`$;|&<>*?"')
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _MEANING = frozenset("./\\~:%")
 
 
@@ -42,7 +43,9 @@ def _is_plain(text: str) -> bool:
     if text.isascii():
         return text.isprintable()
     for character in text:
-        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+        if character == " ":
+            continue
+        if unicodedata.category(character) in _UNSEEN:
             return False
         if ord(character) > 127 and not _MEANING.isdisjoint(unicodedata.normalize("NFKC", character)):
             return False

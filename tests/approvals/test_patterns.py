@@ -52,6 +52,8 @@ SOURCE = {"path": "src/app/x.py", "content": "one"}
         ("src/app/\uff0e\uff0e/etc", False),
         ("src\uff0fapp/x.py", False),
         ("src/app/\u202ex.py", False),
+        ("src/app/\u00a0/x.py", False),
+        ("src/app/my café.py", True),
         ("src/app/\u200b../x", False),
         ("src/\u0430pp/x.py", False),
         ("SRC/app/x.py", False),
