@@ -296,7 +296,7 @@ def approval(
     request = new_request(draft, target, found, placement, obligation, risk)
     if not approval_selectors.has_eligible_reviewer(request, draft.now):
         return denied("approval.no_eligible_approver", "No active person may answer this request.")
-    excess = asks_too_much(request, draft.now)
+    excess = asks_too_much(request, draft.now) if draft.edit is None else None
     if excess is not None:
         return _too_many_questions(excess)
     opened = approvals.open_request(

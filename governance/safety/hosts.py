@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-_DOT = "[.\u3002\uff0e\uff61]"
+_DOTS = ".\u3002\uff0e\uff61"
 """Full stops, with those that a resolver reads as the dot between two labels."""
 _AUTHORITY = re.compile(r"(?<=://)[^\s/?#\\]+")
-_DOTTED = re.compile(rf"[\w-]{{1,64}}(?:{_DOT}[\w-]{{1,64}}){{1,10}}")
+_RUN = re.compile(rf"[\w{_DOTS}-]+")
+"""A run has one end only, so that time grows with the text and not faster."""
 _PART = re.compile(r"[^\W_]+")
 _ASCII_LETTER = re.compile(r"[A-Za-z]")
 _FOREIGN = re.compile(r"[^\x00-\x7f]")
@@ -27,7 +28,13 @@ def with_plain_hosts(text: str, *, is_host: bool = False) -> str:
     if is_host:
         return _mixed(text)
     text = _AUTHORITY.sub(lambda found: _mixed(found[0]), text)
-    return _DOTTED.sub(lambda found: _PART.sub(lambda part: _mixed(part[0]), found[0]), text)
+    return _RUN.sub(lambda found: _dotted(found[0]), text)
+
+
+def _dotted(run: str) -> str:
+    if run.isascii() or not any(dot in run.strip(_DOTS) for dot in _DOTS):
+        return run
+    return _PART.sub(lambda part: _mixed(part[0]), run)
 
 
 def _mixed(text: str) -> str:

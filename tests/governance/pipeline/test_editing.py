@@ -15,7 +15,7 @@ from governance.journal.reading import open_data
 from governance.models import Reservation, Run, ToolCall
 from governance.operations import editing, runs
 from governance.selectors import CallView, newest_of, view_of
-from identity.models import User
+from identity.models import Agent, User
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import (
@@ -27,6 +27,7 @@ from kernel.errors import (
     PreconditionFailedError,
     RefusedError,
 )
+from tests.governance.pipeline.test_freezes import freeze
 from tests.governance.pipeline.world import (
     ASKED,
     LAUNCH,
@@ -310,3 +311,34 @@ def test_what_needs_nobody_after_the_edit_just_runs(world: World) -> None:
     edited = edit(world, view)
     assert edited.request is None
     assert world.run(view_of(edited.after)).state == "succeeded"
+
+
+def test_under_a_freeze_nothing_is_edited_into_the_queue(world: World) -> None:
+    view = world.ask()
+    freeze(world, "tool", SLEEP)
+    assert refused(world, view).code == "frozen"
+
+
+def test_an_agent_that_was_suspended_gets_no_call_by_an_edit(world: World) -> None:
+    view = world.ask()
+    Agent.objects.filter(pk=world.agent_row.pk).update(state="suspended")
+    assert refused(world, view).errors[0].code == "identity.principal_not_live"
+
+
+def test_an_edit_is_no_question_of_the_agents(world: World) -> None:
+    """Whoever asked as often as it may is still told what a person would rather have it do."""
+    run = world.open_run(max_calls=32)
+    views = [world.propose(SLEEP, {"duration_ms": n}, run=run) for n in range(1, 11)]
+    assert views[-1].state == "awaiting_approval"
+    assert world.propose(SLEEP, {"duration_ms": 50}, run=run).call.reason_code == "approval.rate_limited"
+    assert view_of(edit(world, views[0], {"duration_ms": 51}).after).state == "queued"
+
+
+def test_what_was_denied_before_is_not_edited_in(world: World) -> None:
+    run = world.open_run()
+    world.answer(world.propose(SLEEP, OTHER, run=run), "deny")
+    view = world.ask(run=run)
+    with pytest.raises(InvalidError) as before:
+        edit(world, view, OTHER)
+    assert before.value.errors[0].code == "approval.denied_before"
+    assert again(view).state == "awaiting_approval"
