@@ -14,6 +14,7 @@ from approvals.models import ApprovalCall, Grant
 from approvals.patterns import restored
 from approvals.selectors import ApprovalClaim, facts_for_claim
 from approvals.types import GrantStatus, Scope
+from kernel.canonical import digest
 
 MOST_CANDIDATES = 200
 
@@ -57,7 +58,7 @@ def resolve_cached_tool_approval_for_proposal(
 def why_not_covered(grant: Grant, proposal: GrantProposal) -> Mismatch | None:
     """Return in what the call differs from what was granted, or None. Time and uses are not asked."""
     bound = restored(grant.pattern, grant.rest_digest)
-    if bound is None:
+    if bound is None or digest(grant.pattern) != grant.pattern_digest:
         return Mismatch.PARAMETERS
     covered = ApprovalCall.objects.filter(grant=grant, call_id=proposal.call_id).values_list(
         "call_id", flat=True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from approvals.patterns import BoundPattern, matches
+from approvals.patterns import BoundPattern, Rest, matches
 from approvals.types import Risk, Scope
 
 SCOPE_ORDER: tuple[str, ...] = (Scope.ONCE, Scope.SESSION, Scope.TEMPORARY, Scope.ALWAYS)
@@ -106,6 +106,8 @@ def mismatch(
     differs = _who_and_what(grant, proposal, owner_id) or _where(grant, proposal) or _how(grant, proposal)
     if differs is not None:
         return differs
+    if bound.rest is Rest.ANY and grant.scope != Scope.SESSION:
+        return Mismatch.PARAMETERS
     return None if matches(bound, proposal.parameters) else Mismatch.PARAMETERS
 
 

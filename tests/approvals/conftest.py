@@ -1,10 +1,34 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from django.conf import settings as django_settings
+from django.db import transaction
 from pytest_django.fixtures import Settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from tests.cast import Cast, make_cast
+
+HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def cheap_passwords(settings: Settings) -> None:
     """Scrypt is slow on purpose; what a hash costs is not what these tests are about."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.PASSWORD_HASHERS = HASHERS
+
+
+@pytest.fixture(scope="module")
+def founded_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Cast]:
+    """One cast for a module, in a transaction that is rolled back; each test has a savepoint in it.
+
+    A module that uses it holds no test that commits.
+    """
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(django_settings, "PASSWORD_HASHERS", HASHERS)
+        block = transaction.atomic()
+        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
+        with block:
+            yield make_cast()
+            transaction.set_rollback(True)

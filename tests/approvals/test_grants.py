@@ -25,7 +25,7 @@ from kernel.canonical import digest
 from kernel.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from tests.approvals.asking import DENY, WRITE, agent_actor, answer, ask, proposed, question, use
 from tests.builders import RecordedEvents
-from tests.cast import NOW, SYSTEM, Cast, make_cast
+from tests.cast import NOW, SYSTEM, Cast
 
 pytestmark = pytest.mark.django_db
 DECIDED = NOW + timedelta(seconds=5)
@@ -42,8 +42,8 @@ ALWAYS = ReviewInput(verdict="allow", scope="always", comment="looked at it", su
 
 
 @pytest.fixture
-def cast() -> Cast:
-    return make_cast()
+def cast(founded_cast: Cast, db: None) -> Cast:
+    return founded_cast
 
 
 def asked_call() -> AskedCall:
