@@ -140,6 +140,8 @@ class Approval(_Shape):
     run_id = serializers.CharField(allow_null=True)
     call_ids = serializers.ListField(child=serializers.CharField())
     requester = serializers.DictField()
+    edited_from = serializers.CharField(allow_null=True)
+    edited_by = serializers.CharField(allow_null=True)
     context = serializers.DictField()  # type: ignore[assignment]  # `context` is the wire's name
     eligible = serializers.BooleanField()
     ineligible_reason = serializers.CharField(allow_null=True)

@@ -226,6 +226,8 @@ def render_approval(
             "id": request.requester_id,
             "owner": request.requester_owner_id,
         },
+        "edited_from": request.edited_from_id or None,
+        "edited_by": _editor(request, principal),
         "context": shown_context(request),
         "eligible": eligibility.ok,
         "ineligible_reason": eligibility.code or None,
@@ -233,6 +235,12 @@ def render_approval(
         "expires_at": wire_time(request.expires_at),
         "resolved_at": wire_time(request.resolved_at),
     }
+
+
+def _editor(request: ApprovalRequest, principal: Principal) -> str | None:
+    if not request.edited_by_id:
+        return None
+    return request.edited_by_id if principal.kind is PrincipalKind.USER else "approver"
 
 
 def _decider(review: Review, principal: Principal) -> str:

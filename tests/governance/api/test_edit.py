@@ -68,6 +68,8 @@ def test_an_edit_of_high_risk_waits_for_somebody_else(world: World) -> None:
     assert (new["approval_state"], new["risk"]) == ("pending", "high")
     shown = world.second_approver.get(f"approvals/{new['approval_id']}").json()
     assert shown["context"]["parameters_view"] == {"path": "b.txt", "content": "y"}
+    assert (shown["edited_from"], shown["edited_by"]) == (call["approval"]["id"], world.approver.id)
+    assert world.agent.get(f"approvals/{new['approval_id']}").json()["edited_by"] == "approver"
     own = world.approver.post(f"approvals/{new['approval_id']}/decision", {"decision": "allow"})
     assert (own.status_code, own.json()["code"], own.json()["relation"]) == (403, "self_review", "editor")
 
