@@ -70,6 +70,29 @@ def test_the_table_of_outcomes(state: str | None, verdict: str, reason: str) -> 
     assert decision.grant_id == ("grt_1" if state == "allowed" else None)
 
 
+PERMITTED = ("permit", "policy.allowed", None, None)
+FORBIDDEN = ("deny", "policy.allowed", None, None)
+ASKED = {
+    None: ("deny", "approval.channel_unavailable", None, None),
+    "pending": ("awaiting_approval", "approval.pending", "apr_1", None),
+    "allowed": ("permit", "policy.allowed", "apr_1", "grt_1"),
+    "denied": ("deny", "approval.denied", "apr_1", None),
+    "expired": ("deny", "approval.expired", "apr_1", None),
+    "cancelled": ("deny", "approval.cancelled", "apr_1", None),
+    "error": ("deny", "approval.error", "apr_1", None),
+    "unheard of": ("deny", "approval.error", "apr_1", None),
+}
+
+
+@pytest.mark.parametrize("state", ASKED)
+@pytest.mark.parametrize("policy", ["deny", "permit", "permit_with_approval", "", "PERMIT", "allow"])
+def test_the_whole_truth_table_of_policy_and_answer(policy: str, state: str | None) -> None:
+    outcome = None if state is None else ApprovalOutcome(state, "apr_1", "grt_1")
+    found = apply_tool_approval_outcome(policy, "policy.allowed", outcome)
+    expected = {"permit": PERMITTED, "permit_with_approval": ASKED[state]}.get(policy, FORBIDDEN)
+    assert (found.verdict, found.reason_code, found.approval_id, found.grant_id) == expected
+
+
 reviews = st.lists(
     st.builds(
         CountedReview, reviewer_id=st.sampled_from("abcdef"), verdict=st.sampled_from(["allow", "deny", "?"])
@@ -85,6 +108,16 @@ def test_the_count_does_not_depend_on_the_order(
     shuffled = list(given_reviews)
     random.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis hands out a random.Random
     assert tally(given_reviews, quorum, eligible) == tally(shuffled, quorum, eligible)
+
+
+@given(reviews, st.integers(-1, 6), st.frozensets(st.sampled_from("abcdef")))
+def test_saying_it_twice_counts_once_and_whoever_may_not_decide_never(
+    given_reviews: list[CountedReview], quorum: int, eligible: frozenset[str]
+) -> None:
+    count = tally(given_reviews, quorum, eligible)
+    assert tally([*given_reviews, *given_reviews], quorum, eligible) == count
+    stranger = CountedReview("z", "allow")
+    assert tally([*given_reviews, stranger], quorum, eligible) == count
 
 
 @given(reviews, st.integers(-1, 6), st.frozensets(st.sampled_from("abcdef")))
