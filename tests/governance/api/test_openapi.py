@@ -73,9 +73,9 @@ ANSWERS = {
     "access/flags": "FeatureFlagList",
     "access/flags/compat_api": "FeatureFlag",
     "access/roles": "RoleTable",
-    "runs/{run}": "Run",
+    "runs/{run}": "RunDetail",
     "tool-calls/{call}": "ToolCall",
-    "approvals/{approval}": "Approval",
+    "approvals/{approval}": "ApprovalDetail",
     "runs/nonsense": "Problem",
 }
 
