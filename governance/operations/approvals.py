@@ -95,7 +95,7 @@ def decide_many(
     principal may not see is `not_found` there. Raises InvalidError, and before anything is decided.
     """
     authority.require_permission(principal, Permission.APPROVALS_DECIDE, principal.workspace_id, now)
-    _require_one_kind(principal, chosen, now)
+    seen = _require_one_kind(principal, chosen, now)
     _require_code(principal, otp_verified_at, now)
     answer = ReviewInput(
         verdict=verdict,
@@ -104,7 +104,9 @@ def decide_many(
         otp_verified_at=otp_verified_at,
         surface=surface,
     )
-    return tuple(_decided(one, principal, answer, now) for one in chosen)
+    return tuple(
+        _decided(one, principal, answer, now) if one.request_id in seen else _unseen(one) for one in chosen
+    )
 
 
 @needs(Permission.APPROVALS_BREAK_GLASS)
@@ -220,7 +222,8 @@ def _require_may_force(principal: Principal, request_id: str, now: datetime) -> 
         return
 
 
-def _require_one_kind(principal: Principal, chosen: Sequence[Chosen], now: datetime) -> None:
+def _require_one_kind(principal: Principal, chosen: Sequence[Chosen], now: datetime) -> frozenset[str]:
+    """Return those that exist for the principal; nothing else is decided, whatever appears meanwhile."""
     ids = [one.request_id for one in chosen]
     if not 1 <= len(ids) <= MOST_AT_ONCE or len(set(ids)) != len(ids):
         raise _invalid(f"Choose 1 to {MOST_AT_ONCE} requests, each once.")
@@ -229,6 +232,11 @@ def _require_one_kind(principal: Principal, chosen: Sequence[Chosen], now: datet
         raise _invalid("The requests must be of one agent and one tool.")
     if any(row.risk not in RISKS_AT_ONCE for row in found):
         raise _invalid("Requests of high or critical risk are answered one by one.")
+    return frozenset(row.pk for row in found)
+
+
+def _unseen(one: Chosen) -> Row:
+    return Row(one.request_id, refusal=NotFoundError("not_found", "There is no such approval request."))
 
 
 def _require_code(principal: Principal, verified_at: datetime | None, now: datetime) -> None:

@@ -12,9 +12,10 @@ from threading import Barrier
 import pytest
 from django.db import connection, transaction
 
+from approvals.limits import asks_too_much
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, GrantUse
-from approvals.services import ReviewOutcome, cancel_request, expire_request
-from identity.models import User
+from approvals.services import ReviewOutcome, cancel_request, expire_request, open_request
+from identity.models import Agent, User
 from kernel.errors import ConflictError
 from tests.approvals.asking import ALLOW, DENY, agent_actor, answer, ask, question, use
 from tests.builders import RecordedEvents
@@ -191,3 +192,18 @@ def test_identical_questions_at_once_become_one_request(cast: Cast) -> None:
     positions = ApprovalCall.objects.filter(request=request).values_list("position", flat=True)
     assert sorted(positions) == list(range(1, 9))
     assert not Grant.objects.exists()
+
+
+def test_runs_of_one_agent_that_ask_at_once_share_its_limit(cast: Cast) -> None:
+    Agent.objects.filter(pk=cast.agent.pk).update(limits={"asks_per_hour": 3})
+
+    def ask_within_limits(number: int) -> bool:
+        asked = replace(question(cast, f"call_{number}"), run_id=f"run_{number}")
+        with transaction.atomic():
+            if asks_too_much(asked, NOW) is not None:
+                return False
+            open_request(request=asked, actor=agent_actor(cast), now=NOW, record=RecordedEvents())
+            return True
+
+    (results,) = race([[partial(ask_within_limits, number) for number in range(8)]])
+    assert results.count(True) == ApprovalRequest.objects.count() == 3
