@@ -30,6 +30,7 @@ from kernel.state import transition
 
 CLAIM_LIFE = timedelta(seconds=60)
 """Longer than any attempt; a worker that dies in one gives its delivery back after it."""
+MOST_LANES = 1_000
 REASON_GONE = "gone"
 
 
@@ -108,7 +109,7 @@ def send_again(*, delivery: WebhookDelivery, actor: Actor, now: datetime, record
     return rows.select_related("endpoint").get()
 
 
-def due(*, busy: Iterable[str], now: datetime, limit: int) -> tuple[tuple[str, str], ...]:
+def due(*, busy: Iterable[str], now: datetime) -> tuple[tuple[str, str], ...]:
     """Return endpoint and delivery of what to try now: the oldest of each endpoint not among `busy`.
 
     One at a time for each endpoint, so that a receiver that hangs holds up nobody else.
@@ -121,7 +122,7 @@ def due(*, busy: Iterable[str], now: datetime, limit: int) -> tuple[tuple[str, s
         .annotate(first=Min("id"))
         .order_by("first")
     )
-    return tuple((lane["endpoint_id"], lane["first"]) for lane in lanes[:limit])
+    return tuple((lane["endpoint_id"], lane["first"]) for lane in lanes[:MOST_LANES])
 
 
 def is_anything_due(now: datetime) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 from governance.notifications import delivery, mail, sending
@@ -95,6 +96,8 @@ class _Round:
     pool: ThreadPoolExecutor
     flights: dict[str, _Flight] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
+    turns: dict[str, int] = field(default_factory=dict)
+    counter: Iterator[int] = field(default_factory=lambda: count(1))
     attempts: int = 0
 
     def run(self) -> int:
@@ -119,8 +122,11 @@ class _Round:
     def _start_webhooks(self) -> bool:
         free = SIDE_BY_SIDE - len(self.flights)
         busy = self.skipped | self.flights.keys()
-        found = delivery.due(busy=busy, now=self.clock(), limit=free) if free > 0 else ()
+        waiting = delivery.due(busy=busy, now=self.clock()) if free > 0 else ()
+        # In turn: a receiver with an old and slow backlog must not come first again and again.
+        found = sorted(waiting, key=lambda lane: self.turns.get(lane[0], 0))[: max(free, 0)]
         for endpoint_id, delivery_id in found:
+            self.turns[endpoint_id] = next(self.counter)
             take = partial(deliveries.claim, delivery_id=delivery_id, now=self.clock())
             claim = self._guarded(endpoint_id, take)
             if claim is not None:

@@ -20,6 +20,7 @@ from governance.notifications.lifecycle import (
 from governance.notifications.models import OutboxEvent, WebhookDelivery, WebhookEndpoint
 from governance.notifications.sending import Answer
 from governance.notifications.signing import signed_headers
+from governance.notifications.webhooks import origin_of
 from governance.operations import deliveries, webhooks
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
@@ -329,6 +330,13 @@ def test_delays_are_those_of_the_table_within_a_tenth(attempt: int, spread: floa
         return
     assert delay is not None
     assert 0.9 <= delay.total_seconds() / RETRY_SECONDS[attempt - 1] <= 1.1 + 1e-9
+
+
+def test_the_journal_keeps_an_address_without_its_keys() -> None:
+    for url in ("https://hooks.example.com/T0/SECRET", "https://hooks.example.com/?key=SECRET"):
+        assert origin_of(url) == "https://hooks.example.com"
+    assert origin_of("https://hooks.example.com:8443/SECRET") == "https://hooks.example.com:8443"
+    assert origin_of("no url at all") == ""
 
 
 def test_delays_rise_from_seconds_to_a_day() -> None:

@@ -56,6 +56,23 @@ def test_an_endpoint_gets_one_thing_after_the_other_in_order(world: World) -> No
     assert all(one.encode() in body for one, body in zip(asked, order, strict=True))
 
 
+def test_an_old_backlog_does_not_come_first_again_and_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two slow receivers with much to hear leave the third its turn."""
+    monkeypatch.setattr(worker, "SIDE_BY_SIDE", 1)
+    slow = {world.endpoint("approval.*").endpoint.pk for _ in range(2)}
+    for second in range(4):
+        world.ask(now=later(seconds=second))
+    newcomer = world.endpoint("approval.*", now=later(seconds=5)).endpoint
+    world.ask(now=later(seconds=6))
+    receiver = Receiver()
+    assert receiver.run(later(seconds=7)) == 11
+    order = [claim.endpoint_id for claim in receiver.claims]
+    assert order.index(newcomer.pk) == 2
+    assert set(order[:2]) == slow
+
+
 def test_a_post_that_raises_is_tried_again_when_its_claim_is_over(world: World) -> None:
     world.endpoint()
     world.ask()
