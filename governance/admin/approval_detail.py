@@ -8,7 +8,7 @@ from typing import Any
 
 from approvals.models import ApprovalRequest
 from approvals.scopes import NotOffered, longest_ttl_ms, offered
-from approvals.types import RequestStatus, Risk, Scope, SubjectType
+from approvals.types import RequestStatus, Risk, Scope
 from governance.admin import approval_facts as facts
 from governance.admin.access import Visit
 from governance.admin.answer_form import DURATIONS, DecisionForm
@@ -112,7 +112,7 @@ def _people(visit: Visit, request: ApprovalRequest) -> dict[str, Any]:
 
 def _what(visit: Visit, request: ApprovalRequest) -> dict[str, Any]:
     shown = request.context.get("parameters_view")
-    tool = tool_named(subject_name(request)) if request.subject_type == SubjectType.TOOL else None
+    tool = tool_named(request.tool) if request.tool and not request.skill_id else None
     before, diff = facts.last_allowed(visit, request)
     return {
         "arguments": arguments(shown, tool.input_schema if tool else None),

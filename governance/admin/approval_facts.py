@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from approvals.models import ApprovalRequest, Review
 from approvals.selectors import visible_to
-from approvals.types import RequestStatus
+from approvals.types import RequestStatus, SubjectType
 from governance.admin.access import Visit
 from governance.admin.approval_diff import ArgumentDiff, diff_of
 from governance.admin.charts import thin_bar
@@ -65,17 +65,13 @@ class PostureStep:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the call takes from a budget, in words and as a bar of what would be used."""
+    """A number of a budget before and after an allow, a sentence about it, and a bar of what is used."""
 
     name: str
     before: int
     after: int
-    limit: int
+    words: str
     bar: SafeString
-
-    @property
-    def left(self) -> int:
-        return max(0, self.limit - self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +149,7 @@ def _line_url(set_id: str, file: str, line: int, rule_id: str) -> str:
 
 def posture_of(request: ApprovalRequest, now: datetime) -> tuple[PostureStep, ...]:
     """Return the chain of postures that counts for this tool now, broadest first; empty without a tool."""
-    tool = tool_named(request.tool) if request.subject_type == "tool" else None
+    tool = tool_named(request.tool) if request.tool and not request.skill_id else None
     if tool is None:
         return ()
     agent = request.requester_id if request.requester_kind == "agent" else None
@@ -175,15 +171,22 @@ def posture_of(request: ApprovalRequest, now: datetime) -> tuple[PostureStep, ..
 
 
 def budgets_of(request: ApprovalRequest) -> tuple[Budget, ...]:
-    """Return what an allow would leave of the calls of the run."""
+    """Return what an allow does to the calls of the run: takes one, or raises how many there may be."""
     told = request.context.get("budget") or {}
     used, limit = told.get("calls_used"), told.get("calls_limit")
     if not isinstance(used, int) or not isinstance(limit, int) or limit < 1:
         return ()
-    part = used / limit
+    if request.subject_type == SubjectType.BUDGET_OVERRIDE:
+        wanted = int(request.resume["max_calls"])
+        words = f"{used} of {limit} are used; an allow makes it {wanted}."
+        return (_budget("Calls this run may make", limit, wanted, used / wanted, words),)
+    words = f"An allow would leave {max(0, limit - used)} of {limit} calls in this run."
+    return (_budget(f"Calls of this run, of {limit}", used - 1, used, used / limit, words),)
+
+
+def _budget(name: str, before: int, after: int, part: float, words: str) -> Budget:
     tone = "bad" if part >= 0.95 else "warn" if part >= 0.75 else "info"
-    words = f"{used} of {limit} calls used after this one"
-    return (Budget("Calls of this run", used - 1, used, limit, thin_bar(part, tone=tone, label=words)),)
+    return Budget(name, before, after, words, thin_bar(part, tone=tone, label=words))
 
 
 def run_of(visit: Visit, request: ApprovalRequest) -> Run | None:

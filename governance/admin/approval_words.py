@@ -11,13 +11,13 @@ from governance.admin.words import relative
 WISHES = {
     "policy_activation": "wants to put in force",
     "skill": "wants to run the skill",
-    "channel_send": "wants to send to",
-    "secret_access": "wants to use the secret",
-    "browser_action": "wants the browser to do",
-    "node_capability": "wants to use the capability",
+    "channel_send": "wants to send through",
+    "secret_access": "wants to use a secret with",
+    "browser_action": "wants to act in a browser with",
+    "node_capability": "wants to act on a device with",
     "device_pairing": "wants to pair",
-    "budget_override": "wants to raise the budget",
-    "safety_release": "wants to release the held text",
+    "budget_override": "wants more",
+    "safety_release": "wants to release",
     "erasure": "wants to erase",
 }
 CAUSES = {

@@ -130,11 +130,15 @@ def why_not(found: Sequence[InboxItem], asked: int) -> str:
         return f"At most {MOST} requests are decided together."
     if not found:
         return "None of the ticked requests waits any more."
-    if len({(one.request.requester_id, one.request.subject_label) for one in found}) > 1:
+    if len({_kind(one.request) for one in found}) > 1:
         return "Only requests of one agent for one tool are decided together."
     if not all(one.together for one in found):
         return "One of them is above medium risk, or is not yours to decide; open it by itself."
     return ""
+
+
+def _kind(request: ApprovalRequest) -> tuple[str, str, str]:
+    return request.requester_id, request.subject_type, request.subject_label
 
 
 def table_of(found: Sequence[InboxItem]) -> Table:

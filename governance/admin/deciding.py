@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from approvals.models import ApprovalRequest
 from approvals.services import ReviewOutcome
-from approvals.types import RequestStatus, ReviewInput, Verdict
+from approvals.types import RequestStatus, ReviewInput, SubjectType, Verdict
 from governance import pipeline
 from governance.admin.access import Visit
 from governance.admin.answer_form import (
@@ -34,11 +34,17 @@ WORDS = {
     "open": "Your answer is recorded. The request waits for another person.",
     "repeated": "You said this before; nothing changed.",
 }
-WORDS_ABOUT_RULES = {
-    **WORDS,
-    "allowed": "Allowed. The rules are in force.",
-    "denied": "Denied. The rules in force stay.",
+WORDS_ABOUT: dict[str, dict[str, str]] = {
+    ABOUT_RULES: {
+        "allowed": "Allowed. The rules are in force.",
+        "denied": "Denied. The rules in force stay.",
+    },
+    SubjectType.BUDGET_OVERRIDE: {
+        "allowed": "Allowed. The run may make more calls.",
+        "denied": "Denied. What the run may do stays as it is.",
+    },
 }
+"""What is said instead about questions that are not about a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def _require_unchanged(post: Mapping[str, str], request: ApprovalRequest) -> Non
 def told(outcome: ReviewOutcome) -> str:
     """Return what a person is told about an outcome."""
     alone = " You decided alone by the sole-operator rule." if outcome.single_operator else ""
-    words = WORDS_ABOUT_RULES if outcome.request.subject_type == ABOUT_RULES else WORDS
+    words = WORDS | WORDS_ABOUT.get(outcome.request.subject_type, {})
     return words[outcome.kind] + alone
 
 

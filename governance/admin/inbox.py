@@ -80,7 +80,7 @@ class InboxItem:
     def together(self) -> bool:
         """Whether it may be answered in one decision with others of its agent and tool."""
         asked = self.request
-        return self.may_answer and asked.risk in TOGETHER_UP_TO and asked.subject_type == SubjectType.TOOL
+        return self.may_answer and asked.risk in TOGETHER_UP_TO and bool(asked.tool)
 
     @property
     def count(self) -> int:

@@ -119,7 +119,8 @@ def _choice(one: Candidate, value: str, is_chosen: bool, past: list[tuple[PastCa
     held = {call.request.pk for call in inside}
     outside = [call for call, _ in past if call.request.pk not in held]
     asks, matched = one.covers_asks, one.covers_matched
-    told = f"covers {matched} of the last {asks} asks, 0 denied ones" if asks else "nothing was asked before"
+    last = f"the last {asks} asks" if asks > 1 else "the one ask before"
+    told = f"covers {matched} of {last}, 0 denied ones" if asks else "nothing was asked before"
     return Choice(
         value=value,
         sentence=one.sentence,

@@ -1,57 +1,39 @@
-"""The approval pages: inbox, live part, one request with its facts, and every verb that stands on it."""
+"""The approval pages: the inbox with its live part, and one request with its facts."""
 
 from __future__ import annotations
 
 import json
 import re
 from datetime import timedelta
-from html import unescape
 from typing import Any
 
 import pytest
 import time_machine
-from django.test import Client
 
-from approvals.models import ApprovalRequest, Grant, Review
+from approvals.models import ApprovalRequest, Grant
 from governance.models import Run, ToolCall
-from governance.selectors import CallView
-from identity.models import Agent
 from kernel.clock import utc_now
+from tests.governance.admin.approving import (
+    INBOX,
+    LIVE,
+    answer_by,
+    count,
+    path_of,
+    patterns_of,
+    rows,
+)
 from tests.governance.admin.posting import (
     FRESH,
-    event_ids,
-    events_since,
-    form_on,
     page,
-    post,
-    switch_on,
     text_of,
 )
 from tests.governance.admin.test_deciding import Form, request_of, state_of
-from tests.governance.admin.world import World, code_now, count_words, propose, sign_in, write_file
-
-INBOX = "/admin/approvals/"
-LIVE = "/admin/approvals/live/"
-TOGETHER = "/admin/approvals/together/"
-
-
-def path_of(view: CallView) -> str:
-    return f"{INBOX}{request_of(view)}/"
-
-
-def rows(html: str) -> list[str]:
-    return re.findall(r'<tr data-id="(apr_\w+)"', html)
-
-
-def answer_by(world: World, view: CallView, verdict: str = "allow", **more: str) -> None:
-    form = Form(sign_in(world.approver, code_age=FRESH), request_of(view))
-    form.send(verdict, comment=more.pop("comment", "For the test."), **more)
-    assert form.status == 302
-
-
-def count(agent: Agent, path: str) -> CallView:
-    return propose(agent, "demo.wc", {"path": path})
-
+from tests.governance.admin.world import (
+    World,
+    count_words,
+    sign_in,
+    write_file,
+)
 
 # The inbox
 
@@ -182,7 +164,9 @@ def test_arguments_are_compared_with_what_was_allowed_last(world: World) -> None
     assert '<span class="sr">removed: </span>two' in pane
     assert '<span class="sr">added: </span>TWO' in pane
     assert "1 unchanged" in pane
-    assert "first time this agent" in page(sign_in(world.approver), path_of(count_words(world.kept)))
+    assert "No person has allowed this agent the same before" in page(
+        sign_in(world.approver), path_of(count_words(world.kept))
+    )
 
 
 def test_past_answers_stand_with_what_became_of_them(world: World) -> None:
@@ -205,10 +189,6 @@ def test_scopes_that_are_not_offered_say_why(world: World) -> None:
     ]  # fmt: skip
     assert re.findall(r'name="ttl" value="(\w+)"', high) == ["1h", "8h", "own"]
     assert re.findall(r'name="ttl" value="(\w+)"', medium) == ["1h", "8h", "24h", "own"]
-
-
-def patterns_of(html: str) -> list[str]:
-    return [unescape(one) for one in re.findall(r'name="pattern" value="([^"]*)"', html)]
 
 
 def test_an_allow_may_reach_further_by_a_pattern_told_in_words(world: World) -> None:
@@ -329,157 +309,3 @@ def test_opening_the_page_counts_as_seen_for_who_may_answer(world: World) -> Non
     assert ApprovalRequest.objects.get(pk=request_of(view)).seen_at is None
     page(sign_in(world.approver), path_of(view))
     assert ApprovalRequest.objects.get(pk=request_of(view)).seen_at is not None
-
-
-# A whole argument
-
-
-def test_a_long_argument_is_shown_whole_on_a_page_of_its_own_with_secrets_masked(world: World) -> None:
-    key = "ghp_" + "a1B2" * 9
-    view = write_file(world.agent, content="begin " + "x" * 5000 + f" {key} \u202eend")
-    client = sign_in(world.approver)
-    assert "Show all (5 KiB)" in page(client, path_of(view))
-    html = page(client, path_of(view) + "argument/?name=content")
-    assert "⟦U+202E⟧end" in html
-    assert "x" * 5000 in html
-    assert key not in html
-    whole = client.get(path_of(view) + "argument/?name=content&download=1")
-    assert whole["Content-Disposition"].startswith("attachment")
-    assert key.encode() not in whole.content
-    assert client.get(path_of(view) + "argument/?name=nothing").status_code == 404
-
-
-def test_an_argument_that_no_page_bears_is_handed_out_as_a_file(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("governance.admin.approval_argument.LARGEST_SHOWN", 100)
-    view = write_file(world.agent, content="<script>" * 40)
-    answer = sign_in(world.approver).get(path_of(view) + "argument/?name=content")
-    assert answer["Content-Type"].startswith("text/plain")
-    assert answer["Content-Disposition"].startswith("attachment")
-
-
-# Several at once
-
-
-def test_several_of_one_agent_and_tool_are_answered_with_one_code(world: World) -> None:
-    views = [count(world.agent, f"notes/{n}.txt") for n in range(3)]
-    ids = [request_of(view) for view in views]
-    client = sign_in(world.approver)
-    query = "&".join(f"id={one}" for one in ids)
-    found = form_on(client, f"{TOGETHER}?{query}", TOGETHER)
-    html = page(client, f"{TOGETHER}?{query}")
-    assert all(f"&quot;notes/{n}.txt&quot;" in html for n in range(3))
-    values = {"chosen": [f"{one}:1" for one in ids], "intent": found.hidden["intent"]}
-    assert client.post(TOGETHER, values | {"verdict": "allow"}).status_code == 401
-    answer = client.post(TOGETHER, values | {"verdict": "allow", "code": code_now()}, follow=True)
-    assert "3 of 3 answered." in text_of(answer)
-    assert [state_of(view) for view in views] == ["queued"] * 3
-    assert Review.objects.filter(request_id__in=ids, scope="once", surface="console").count() == 3
-
-
-def test_one_that_cannot_be_answered_keeps_no_other_waiting(world: World) -> None:
-    first, second = count(world.agent, "notes/1.txt"), count(world.agent, "notes/2.txt")
-    answer_by(world, first, "deny", comment="Gone already.")
-    chosen = [f"{request_of(view)}:1" for view in (first, second)]
-    client = sign_in(world.second_approver, code_age=FRESH)
-    answer = post(client, TOGETHER, chosen=chosen, verdict="allow")
-    assert answer.status_code == 302
-    assert "1 of 2 answered. 1 not: The request is closed." in page(client, INBOX)
-    assert state_of(second) == "queued"
-
-
-@pytest.mark.parametrize("what", ["mixed", "high", "own", "none", "empty"])
-def test_what_does_not_belong_together_is_not_offered(world: World, what: str) -> None:
-    medium, high, kept = count_words(world.agent), write_file(world.agent), count_words(world.kept)
-    named = {"mixed": [medium, kept], "high": [high], "own": [kept], "none": [], "empty": []}[what]
-    client = sign_in(world.keeper if what == "own" else world.approver)
-    query = "&".join(f"id={request_of(view)}" for view in named) or ("id=x" if what == "none" else "")
-    html = page(client, f"{TOGETHER}?{query}")
-    assert "data-decision" not in html
-    assert 'class="note warn" role="alert"' in html
-    answer = post(client, TOGETHER, chosen=[f"{request_of(view)}:1" for view in named], verdict="allow")
-    assert answer.status_code in (302, 401, 422)
-    assert all(state_of(view) == "awaiting_approval" for view in (medium, high, kept))
-
-
-# Other ways
-
-
-def test_a_question_is_withdrawn_once_and_runs_nothing(world: World) -> None:
-    view = count_words(world.agent)
-    client = sign_in(world.approver)
-    form = form_on(client, path_of(view), path_of(view) + "withdraw/")
-    assert form.send().status_code == 302
-    assert state_of(view) == "cancelled"
-    assert "This was withdrawn" in page(client, path_of(view))
-    auditor = sign_in(world.auditor)
-    other = count_words(world.agent)
-    assert post(auditor, path_of(other) + "withdraw/").status_code == 403
-    assert state_of(other) == "awaiting_approval"
-
-
-def test_breaking_the_glass_is_there_for_who_may_and_takes_a_code_and_a_reason(world: World) -> None:
-    view = write_file(world.kept)
-    assert "Break the glass" not in page(sign_in(world.owner), path_of(view))
-    switch_on("break_glass")
-    assert "Break the glass" not in page(sign_in(world.approver), path_of(view))
-    client = sign_in(world.owner)
-    form = form_on(client, path_of(view), path_of(view) + "break-glass/")
-    assert 'name="code"' in form.html
-    short = form.send(comment="too short", code=code_now())
-    assert short.status_code == 422
-    assert "too short" in text_of(short)
-    assert state_of(view) == "awaiting_approval"
-
-
-def test_edited_arguments_take_the_place_of_the_waiting_ones(world: World) -> None:
-    view = count(world.agent, "notes/ideas.txt")
-    client = sign_in(world.approver)
-    form = form_on(client, path_of(view) + "edit/", path_of(view) + "edit/")
-    assert "At this risk your change counts as your allow." in page(client, path_of(view) + "edit/")
-    same = form.send(**{"arg.path": "notes/ideas.txt", "comment": "Nothing changed."})
-    assert same.status_code in (409, 422)
-    form = form_on(client, path_of(view) + "edit/", path_of(view) + "edit/")
-    assert form.send(**{"arg.path": "README.txt", "comment": ""}).status_code == 422
-    form = form_on(client, path_of(view) + "edit/", path_of(view) + "edit/")
-    done = form.send(**{"arg.path": "README.txt", "comment": "The other file."})
-    assert done.status_code == 302
-    assert state_of(view) == "superseded"
-    after = ToolCall.objects.get(edited_from_id=view.call.pk)
-    assert after.input == {"path": "README.txt"}
-    assert after.approval_id in done["Location"]
-    assert "This was replaced by one with edited arguments" in page(client, path_of(view))
-
-
-def test_a_masked_value_that_is_left_alone_keeps_its_true_value(world: World) -> None:
-    key = "ghp_" + "a1B2" * 9
-    view = write_file(world.agent, content=f"token {key}\nline two\n")
-    client = sign_in(world.approver, code_age=FRESH)
-    path = path_of(view) + "edit/"
-    form = form_on(client, path, path)
-    assert key not in form.html
-    shown = unescape(re.search(r'name="arg.content"[^>]*>\n(.*?)</textarea>', form.html, re.DOTALL)[1])  # type: ignore[index]  # it is there
-    kept = form.send(
-        **{"arg.path": "notes/b.md", "arg.content": shown.replace("\n", "\r\n"), "comment": "Moved."}
-    )
-    assert kept.status_code == 302, text_of(kept)
-    after = ToolCall.objects.get(edited_from_id=view.call.pk)
-    assert after.input == {"path": "notes/b.md", "content": f"token {key}\nline two\n"}
-    form = form_on(client, f"{INBOX}{after.approval_id}/edit/", f"{INBOX}{after.approval_id}/edit/")
-    marked = form.send(**{"arg.content": shown + "more", "comment": "Half of it."})
-    assert (marked.status_code, "type the whole value" in text_of(marked)) == (422, True)
-
-
-def test_whoever_may_not_decide_may_not_edit(world: World) -> None:
-    view = count_words(world.kept)
-    before = event_ids()
-    answer = post(
-        sign_in(world.keeper),
-        path_of(view) + "edit/",
-        **{"arg.path": "README.txt", "comment": "Mine.", "version": "1"},
-    )
-    assert answer.status_code == 403
-    assert "request.refused" in events_since(before)
-    assert state_of(view) == "awaiting_approval"
-    assert Client().get(path_of(view) + "edit/").status_code == 302
