@@ -206,6 +206,7 @@ def test_what_holds_goes_beyond_nobody(allows: list[Allow]) -> None:
     assert all(SCOPES.index(scope) <= SCOPES.index(allow.scope) for allow in allows)
     assert all(ttl_ms is not None and ttl_ms <= allow.ttl_ms for allow in allows if allow.ttl_ms is not None)
     assert all(narrower_or_equal(pattern, allow.pattern) for allow in allows)
+    assert pattern.is_exact or scope is not Scope.ONCE
     assert matches(pattern, {"path": "src/app/x.py", "content": "one"})
 
 
