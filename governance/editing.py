@@ -90,8 +90,6 @@ def _draft(
     )
     if agent is None:
         raise _refused("identity.principal_not_live", "Who proposed the call may not propose calls any more.")
-    if new_input == before.input:
-        raise _refused("unchanged", "The arguments are those that are asked about already.")
     proposal = Proposal(
         run_id=before.run_id,
         tool=before.tool_name,
