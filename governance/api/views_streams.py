@@ -85,6 +85,7 @@ class RunEvents(APIView):
             wanted=_wanted(filters),
             reader=_reader(principal, run),
             ask=lambda: _reader(_again(found, run), run),
+            credential_id=found.token_id,
         )
         return _answer(request, source)
 

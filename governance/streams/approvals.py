@@ -46,6 +46,7 @@ class ApprovalSource:
         ask: Callable[[], Principal],
     ) -> None:
         self.topic = TOPIC
+        self.key = f"{principal.token_id} {TOPIC}"
         self.position = 0
         self._principal = principal
         self._wanted = wanted
@@ -55,8 +56,11 @@ class ApprovalSource:
         self._floor = _floor_before(clock() if after is None else _time_of(after))
         self._begun = after is not None
 
-    def admit(self) -> None:
-        self._principal = self._ask()
+    def ask(self) -> Principal:
+        return self._ask()
+
+    def admit(self, standing: Principal) -> None:
+        self._principal = standing
 
     def read(self) -> Batch:
         if not self._begun:

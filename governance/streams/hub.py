@@ -155,15 +155,29 @@ def _look(topics: frozenset[str], due: tuple[Seat, ...]) -> tuple[Mapping[str, o
     marks: dict[str, object] = dict(Run.objects.filter(id__in=runs).values_list("id", "event_seq"))
     if approvals.TOPIC in topics:
         marks[approvals.TOPIC] = approvals.newest_mark(utc_now())
-    return marks, frozenset(seat for seat in due if not _is_admitted(seat.source))
+    return marks, _gone(due)
 
 
-def _is_admitted(source: Source) -> bool:
+def _gone(due: tuple[Seat, ...]) -> frozenset[Seat]:
+    """Return the seats whose reader may no longer read; of each key only one stream asks."""
+    standings: dict[str, object] = {}
+    gone = set()
+    for seat in due:
+        source = seat.source
+        if source.key not in standings:
+            standings[source.key] = _standing_of(source)
+        if standings[source.key] is None:
+            gone.add(seat)
+        else:
+            source.admit(standings[source.key])
+    return frozenset(gone)
+
+
+def _standing_of(source: Source) -> object:
     try:
-        source.admit()
+        return source.ask()
     except PalyraError:
-        return False
-    return True
+        return None
 
 
 def _connected(work: Callable[[], T]) -> T:

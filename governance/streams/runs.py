@@ -28,17 +28,28 @@ class RunSource:
     """
 
     def __init__(
-        self, run: Run, *, after: int, wanted: frozenset[StreamName], reader: Reader, ask: Ask
+        self,
+        run: Run,
+        *,
+        after: int,
+        wanted: frozenset[StreamName],
+        reader: Reader,
+        ask: Ask,
+        credential_id: str = "",
     ) -> None:
         self.topic = run.id
+        self.key = f"{credential_id} {run.id}"
         self.position = after
         self._party = Party(run.principal_id, run.owner_id)
         self._wanted = wanted
         self._reader = reader
         self._ask = ask
 
-    def admit(self) -> None:
-        self._reader = self._ask()
+    def ask(self) -> Reader:
+        return self._ask()
+
+    def admit(self, standing: Reader) -> None:
+        self._reader = standing
 
     def read(self) -> Batch:
         """Return up to 64 events. The run is looked at first: what is over then, has told all by now."""

@@ -42,8 +42,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "SLOW_SECONDS", 0.2)
 
 
-def source_of(run: Run, ask: Callable[[], Reader] = lambda: SEER, after: int = 0) -> RunSource:
-    return RunSource(run, after=after, wanted=frozenset(StreamName), reader=SEER, ask=ask)
+def source_of(
+    run: Run, ask: Callable[[], Reader] = lambda: SEER, after: int = 0, credential_id: str = "tok_1"
+) -> RunSource:
+    return RunSource(
+        run,
+        after=after,
+        wanted=frozenset(StreamName),
+        reader=SEER,
+        ask=ask,
+        credential_id=credential_id,
+    )
 
 
 async def elsewhere(work: Callable[[], T]) -> T:
@@ -170,6 +179,31 @@ def test_a_reader_who_may_no_longer_read_gets_nothing_more(committed_world: Worl
     assert within(10, story()) == []
 
 
+def test_one_revoked_credential_ends_its_streams_and_no_others(committed_world: World) -> None:
+    run = committed_world.open_run()
+    revoked = threading.Event()
+
+    def ask() -> Reader:
+        if revoked.is_set():
+            raise RefusedError
+        return SEER
+
+    async def story() -> list[int]:
+        bad = [sending.events(source_of(run, ask, credential_id="tok_bad"), "usr_1") for _ in range(2)]
+        good = sending.events(source_of(run, credential_id="tok_good"), "usr_1")
+        for stream in (*bad, good):
+            await take(stream, 1)
+        revoked.set()
+        for stream in bad:
+            assert [part async for part in stream] == []
+        await elsewhere(lambda: note(run))
+        found = await take(good, 1)
+        await good.aclose()  # type: ignore[attr-defined]  # an async generator
+        return found
+
+    assert within(10, story()) == [2]
+
+
 def test_streams_end_when_nobody_can_say_whether_they_may_go_on(
     committed_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +304,7 @@ def test_nothing_is_held_while_nothing_happens(committed_world: World) -> None:
 
 def test_a_seat_is_slow_only_when_it_does_not_get_on() -> None:
     class Standing:
-        topic = "run_1"
+        topic = key = "run_1"
         position = 0
 
     seat = Seat(Standing(), None, 0.0)  # type: ignore[arg-type]  # all a seat reads of it
