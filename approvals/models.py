@@ -112,8 +112,9 @@ class ApprovalRequest(models.Model):
 class Grant(models.Model):
     """What an allowed request opened, and how much of it is used up.
 
-    An empty text is a field that is no part of the match. `pattern` holds the constraints an approver
-    read; `rest_digest` is over the parameters that no constraint names, which must stay equal.
+    What its scope holds fixed is compared, also where it is empty (`approvals.matching`). `pattern` holds
+    the constraints an approver read; `rest_digest` is over the parameters that no constraint names, which
+    must stay equal.
     """
 
     id = models.CharField(primary_key=True, max_length=40)

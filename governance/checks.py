@@ -13,7 +13,7 @@ from governance.budgets.calls import Exhausted, reserve_call
 from governance.calls import action_digest_of
 from governance.catalog import WASM_OFF
 from governance.freeze_scopes import FROZEN
-from governance.gates import Finding, Verdict, asks, denied, passed
+from governance.gates import Finding, asks, denied, passed
 from governance.labelling import Reading
 from governance.obligations import approval_needed, build_obligation
 from governance.placement import place
@@ -288,9 +288,9 @@ def approval(
     call = grants.proposal_of(
         draft, target, placement, risk=risk, obligations_digest=digest(obligation.as_json())
     )
-    grant_id = _covering_grant(draft, target, found, call, record)
+    grant_id = _covering_grant(draft, found, call, record)
     if grant_id is not None:
-        return passed(Answer(grant_id=grant_id), "approval.allowed", "An earlier answer covers the call.")
+        return passed(Answer(grant_id=grant_id), "approval.allowed", f"The grant {grant_id} covers the call.")
     if draft.run.approval_channel == "none":
         return denied("approval.channel_unavailable", "The run has nobody to ask.")
     request = new_request(draft, target, found, placement, obligation, risk)
@@ -299,9 +299,7 @@ def approval(
     excess = asks_too_much(request, draft.now) if draft.edit is None else None
     if excess is not None:
         return _too_many_questions(excess)
-    opened = approvals.open_request(
-        request=request, actor=draft.actor(), now=draft.now, record=record
-    )
+    opened = approvals.open_request(request=request, actor=draft.actor(), now=draft.now, record=record)
     return asks(Answer(opened.id), "approval.pending", PERSON_ASKED)
 
 
@@ -316,9 +314,7 @@ def _denied_before(draft: Draft, target: Target) -> bool:
     return bool(remembered_denial(principal_id=draft.principal.id, action_digest=action, now=draft.now))
 
 
-def _covering_grant(
-    draft: Draft, target: Target, found: Found, call: GrantProposal, record: Record
-) -> str | None:
+def _covering_grant(draft: Draft, found: Found, call: GrantProposal, record: Record) -> str | None:
     """Return the grant under which policy permits the call; `found.decision` is then that decision.
 
     A grant that policy does not take would only queue the call to be refused, so a person is asked.
@@ -326,13 +322,14 @@ def _covering_grant(
     match = resolve_cached_tool_approval_for_proposal(
         proposal=call, now=draft.now, alarm=lambda searched: _too_many_grants(draft, call, searched, record)
     )
-    if match is None:
+    facts = grants.approval_facts(match.approval) if match is not None else None
+    if match is None or facts is None or found.decision is None:
         return None
-    asking = found.decision
-    if policy(draft, target, found, approval=grants.approval_facts(match.approval)).verdict is Verdict.PASS:
-        return match.grant.pk
-    found.decision = asking
-    return None
+    decision = policy_services.decide_again(found.decision, approval=facts)
+    if decision.effect is not Effect.ALLOW:
+        return None
+    found.decision = decision
+    return match.grant.pk
 
 
 def _too_many_grants(draft: Draft, call: GrantProposal, searched: int, record: Record) -> None:

@@ -16,6 +16,7 @@ from policy.selectors import reading
 from policy.snapshot import governing_facts, principal_facts, principal_ref, tool_entity
 from policy.types import (
     AgentFacts,
+    ApprovalFacts,
     Asked,
     Code,
     DecisionFacts,
@@ -43,6 +44,24 @@ def decide(*, facts: DecisionFacts) -> PolicyDecision:
     except Exception as error:  # total: any failure to read is a denial
         return _unreadable(error)
     return _evaluate(runtime, asked)
+
+
+def decide_again(decision: PolicyDecision, *, approval: ApprovalFacts) -> PolicyDecision:
+    """Return the decision on a question just decided, now that there is an answer. Never raises.
+
+    For the transaction that decided it: the facts are not read again, the rules in force are.
+    """
+    if decision.asked is None:
+        return decision
+    try:
+        with reading():
+            runtime = current()
+    except EpochMissingError:
+        return _no_active_set()
+    except Exception as error:  # total: any failure to read is a denial
+        return _unreadable(error)
+    asked = decision.asked
+    return _evaluate(runtime, replace(asked, context=replace(asked.context, approval=approval)))
 
 
 def question(facts: DecisionFacts) -> tuple[Runtime, Asked]:

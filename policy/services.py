@@ -1,13 +1,14 @@
 """What other parts call to decide, and to change what is decided.
 
 Every write runs inside the caller's transaction, checks authority itself, raises the epoch before it
-changes a row and records its event. `decide` and `permit_governance` write nothing and never raise.
+changes a row and records its event. `decide`, `decide_again` and `permit_governance` write nothing
+and never raise.
 """
 
 from __future__ import annotations
 
 from policy.allowlists import allowlist, hold_sensitive, release_sensitive, remove_from_allowlist
-from policy.decisions import decide, permit_governance
+from policy.decisions import decide, decide_again, permit_governance
 from policy.installation import install_baseline
 from policy.limits import LimitsChange, change_limits, prepare_limits
 from policy.posture_acts import (
@@ -32,6 +33,7 @@ __all__ = [
     "change_tool",
     "clear_posture",
     "decide",
+    "decide_again",
     "expire_postures",
     "hold_sensitive",
     "install_baseline",

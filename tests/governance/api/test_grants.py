@@ -9,6 +9,7 @@ import pytest
 import time_machine
 
 from approvals.models import DenialMemory, Grant
+from governance import grants as governed
 from governance.journal.models import JournalEvent
 from identity.models import Membership
 from kernel.clock import utc_now
@@ -210,6 +211,15 @@ def test_patterns_are_offered_narrowest_first_and_none_covers_a_denied_ask(world
     left = world.approver.get(f"approvals/{approval}/patterns").json()["data"]
     assert wide[0]["pattern"] not in [row["pattern"] for row in left]
     refused = decide(world, call, scope="session", pattern=wide[0]["pattern"])
+    assert_problem(refused, 422, "pattern_covers_denied")
+
+
+def test_a_denied_ask_is_not_forgotten_by_asking_often(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(governed, "HISTORY", 2)
+    deny(world)
+    for number in range(3):
+        ask(world, f"src/app/{number}.py")
+    refused = decide(world, ask(world), scope="session", pattern=UNDER_APP)
     assert_problem(refused, 422, "pattern_covers_denied")
 
 

@@ -23,7 +23,7 @@ from tests.racing import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ON_POSTGRESQL = connection.vendor == "postgresql"
-ROUNDS = 50 if ON_POSTGRESQL else 2
+ROUNDS = 12 if ON_POSTGRESQL else 2
 THREADS = 16
 ATTEMPTS = 1_008 if ON_POSTGRESQL else 128
 KEY = "one conversation"

@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from approvals import lookup
+from approvals.editing import EditInput
 from approvals.models import DenialMemory, Grant, GrantUse
 from approvals.services import revoke_grant
 from governance import recheck
@@ -16,7 +17,7 @@ from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.models import ToolCall
-from governance.operations import agents, people, sweeping
+from governance.operations import agents, editing, people, sweeping
 from governance.selectors import CallView, view_of
 from governance.staleness import stale_because
 from identity import minting
@@ -467,3 +468,17 @@ def test_a_grant_of_a_redefined_tool_is_stale_until_it_ends(world: World) -> Non
     revoke(world, grant)
     grant.refresh_from_db()
     assert stale_because(grant, utc_now()) is None
+
+
+def test_an_editor_does_not_cover_the_edited_call_with_their_own_answer(world: World) -> None:
+    granted(world, "always")
+    view = world.propose(ASKED, {"text": "other"})
+    made = editing.edit_request(
+        principal=world.person(world.approver),
+        request_id=view.call.approval_id or "",
+        new_input={"text": "hello"},
+        edit=EditInput(comment="hello is enough", otp_verified_at=utc_now()),
+        now=utc_now(),
+    )
+    assert made.after.approval_id is not None
+    assert made.after.grant_id != grant_of(world.propose(ASKED)).pk
