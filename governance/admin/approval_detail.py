@@ -22,6 +22,7 @@ from governance.admin.pattern_picker import choices, near_grants
 from governance.admin.policy_reading import Changes
 from governance.admin.policy_sets import changes_between
 from governance.admin.verbs import Answered
+from governance.freezes import freeze_over_request
 from governance.models import ToolCall
 from governance.selectors import CallView
 from identity.roles import Permission
@@ -90,6 +91,7 @@ def detail_facts(
         **_past(visit, request),
         **_form_facts(request, stand),
         "patterns": choices(visit, request, form) if is_open and stand.may_answer else [],
+        "frozen": freeze_over_request(request) if is_open else None,
         "near": near_grants(visit, request, first) if is_open else [],
         **(offers(visit, request, stand, answered) if is_open else {}),
     }

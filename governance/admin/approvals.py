@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -38,6 +39,7 @@ from kernel.ids import is_id
 READ = Permission.APPROVALS_READ
 TABS = (("yours", "Yours"), ("pending", "All pending"), ("decided", "Decided"))
 SUBJECTS = tuple(one.value for one in SubjectType)
+SHOWN = 50
 LONGEST_GONE = MOST_PENDING * 31
 
 
@@ -87,18 +89,38 @@ def _frame(filters: dict[str, str]) -> dict[str, Any]:
 
 
 def _waiting(visit: Visit, filters: dict[str, str]) -> dict[str, Any]:
-    rows = list(filtered(pending(visit), filters)[: MOST_PENDING + 1])
-    listed = items(visit, rows[:MOST_PENDING])
-    if filters["tab"] == "yours":
-        listed = [item for item in listed if item.may_answer]
+    listed, after = _part(visit, filters, _start(visit))
     shown, left = folded(listed), items(visit, just_expired(visit))
+    query = {name: value for name, value in filters.items() if value}
     return {
         "items": shown,
         "left": left,
-        "is_cut": len(rows) > MOST_PENDING,
+        "more": f"?{urlencode(query | {'from': after})}" if after else "",
+        "back": f"?{urlencode(query)}" if _start(visit) else "",
         "together": any(item.together for item in shown),
         "stamp": _stamp(filters, listed, left),
     }
+
+
+def _start(visit: Visit) -> int:
+    text = visit.request.GET.get("from", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def _part(visit: Visit, filters: dict[str, str], start: int) -> tuple[list[InboxItem], int]:
+    """Return a page of what waits from row `start` on, and where the next one begins, 0 for none.
+
+    What is the visitor's own to answer is told row by row, so its page is looked for in several steps.
+    """
+    rows, found, at = filtered(pending(visit), filters), list[InboxItem](), start
+    while at - start < MOST_PENDING and len(found) < SHOWN:
+        step = list(rows[at : at + SHOWN + 1])
+        listed = items(visit, step[:SHOWN])
+        found += [item for item in listed if item.may_answer or filters["tab"] != "yours"]
+        at += SHOWN
+        if len(step) <= SHOWN:
+            return found, 0
+    return found, at
 
 
 def _stamp(filters: dict[str, str], *lists: list[InboxItem]) -> str:

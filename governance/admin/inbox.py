@@ -212,7 +212,7 @@ def _item(visit: Visit, request: ApprovalRequest, names: dict[str, str], stand: 
         wish=wish(request.subject_type),
         agent=names.get(request.requester_id, request.requester_id),
         owner=names.get(request.requester_owner_id, request.requester_owner_id),
-        why=str((context.get("policy") or {}).get("text") or context.get("summary") or ""),
+        why=str((context.get("policy") or {}).get("text") or context.get("title") or ""),
         resource=str(context.get("resource") or ""),
         allows=sum(answer.verdict == "allow" for answer in answers),
         waiting=len(request.calls.all()),

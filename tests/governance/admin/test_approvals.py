@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,29 +14,14 @@ import time_machine
 from approvals.models import ApprovalRequest, Grant
 from governance.models import Run, ToolCall
 from kernel.clock import utc_now
-from tests.governance.admin.approving import (
-    INBOX,
-    LIVE,
-    answer_by,
-    count,
-    path_of,
-    patterns_of,
-    rows,
-)
-from tests.governance.admin.posting import (
-    FRESH,
-    page,
-    text_of,
-)
+from tests.governance.admin.approving import INBOX, LIVE, answer_by, count, path_of, patterns_of, rows
+from tests.governance.admin.posting import FRESH, page, post, text_of
 from tests.governance.admin.test_deciding import Form, request_of, state_of
-from tests.governance.admin.world import (
-    World,
-    count_words,
-    sign_in,
-    write_file,
-)
+from tests.governance.admin.world import World, count_words, sign_in, write_file
 
 # The inbox
+
+FREEZE = {"scope": "global", "reason": "Look at the agents first.", "kill_running": ""}
 
 
 def test_the_highest_risk_comes_first_and_each_row_says_who_wants_what_and_why(world: World) -> None:
@@ -107,6 +93,20 @@ def test_a_row_that_left_is_told_how_it_ended_to_who_may_see_it(world: World) ->
     own = count_words(world.kept)
     ApprovalRequest.objects.filter(pk=request_of(own)).update(workspace_id="wsp_elsewhere")
     assert "data-gone" not in page(sign_in(world.second_approver), f"{LIVE}?gone={request_of(own)}")
+
+
+def test_what_waits_is_walked_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("governance.admin.approvals.SHOWN", 2)
+    count_words(world.kept)
+    ids = [request_of(write_file(world.agent, path=f"notes/{n}.md")) for n in range(3)]
+    client = sign_in(world.keeper)
+    html = page(client, f"{INBOX}?tool=fs")
+    assert rows(html) == ids[:2]
+    more = re.search(r'href="([?][^"]+)" rel="next"', html)
+    assert more is not None
+    assert rows(page(client, INBOX + unescape(more[1]))) == ids[2:]
+    assert rows(page(client, f"{INBOX}?from=99999")) == []
+    assert rows(page(client, f"{INBOX}?from=-1")) == ids[:2]
 
 
 def test_the_inbox_asks_as_often_for_many_as_for_few(
@@ -275,6 +275,21 @@ def test_a_deny_may_end_the_whole_run(world: World) -> None:
     form = Form(form.client, request_of(other))
     form.send("allow", end_run="1")
     assert Run.objects.get(pk=other.call.run_id).state == "open"
+
+
+def test_a_freeze_keeps_an_allow_from_being_pressed_and_from_counting(world: World) -> None:
+    view = count_words(world.agent)
+    client = sign_in(world.approver, code_age=FRESH)
+    before = Form(client, request_of(view))
+    assert post(sign_in(world.owner, code_age=FRESH), "/admin/freezes/set/", **FREEZE).status_code == 302
+    form = Form(client, request_of(view))
+    assert re.search(r'<button[^>]*value="allow" disabled>', form.html)
+    assert re.search(r'<button[^>]*value="deny" data-verdict>', form.html)
+    assert "denying still works" in form.html
+    assert "nothing may be allowed until it is lifted" in before.send()
+    assert (before.status, state_of(view)) == (403, "awaiting_approval")
+    form.send("deny", comment="Frozen anyway.")
+    assert (form.status, state_of(view)) == (302, "denied")
 
 
 def test_the_state_of_an_open_page_is_told_once_it_moves(world: World) -> None:

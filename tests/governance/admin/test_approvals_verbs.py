@@ -15,14 +15,7 @@ from governance.models import Run, ToolCall
 from governance.operations import allowances, runs
 from identity.models import Agent
 from kernel.clock import utc_now
-from tests.governance.admin.approving import (
-    INBOX,
-    LIVE,
-    TOGETHER,
-    answer_by,
-    count,
-    path_of,
-)
+from tests.governance.admin.approving import INBOX, LIVE, TOGETHER, answer_by, count, path_of
 from tests.governance.admin.posting import (
     FRESH,
     event_ids,
