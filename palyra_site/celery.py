@@ -47,7 +47,7 @@ def choose(instance: Any, **_: Any) -> None:
 
 
 def _runs_tools() -> bool:
-    return not _queues <= QUEUES_WITHOUT_TOOLS
+    return not _queues or not _queues <= QUEUES_WITHOUT_TOOLS
 
 
 @worker_process_init.connect

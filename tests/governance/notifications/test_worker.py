@@ -6,14 +6,17 @@ from datetime import datetime
 from threading import Event
 
 import pytest
+import time_machine
+from standardwebhooks import Webhook
 
-from governance.notifications import worker
+from governance.notifications import sending, worker
+from governance.notifications.addresses import Reach
 from governance.notifications.delivery import Claim
 from governance.notifications.models import WebhookDelivery
 from governance.notifications.sending import Answer
 from governance.stopping import drain
 from tests.cast import NOW
-from tests.governance.notifications.telling import TAKEN, Receiver, World, later
+from tests.governance.notifications.telling import BROKEN, TAKEN, URL, Receiver, World, later
 
 
 def test_a_receiver_that_hangs_holds_up_nobody_else(world: World) -> None:
@@ -92,3 +95,28 @@ def test_a_worker_that_stops_takes_nothing_new(world: World, monkeypatch: pytest
     monkeypatch.setattr(type(drain), "begun", property(lambda _: True))
     assert Receiver().run() == 0
     assert worker.waits(NOW)
+
+
+def test_each_attempt_is_signed_with_its_own_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = world.endpoint()
+    world.ask()
+    sent: list[tuple[str, dict[str, str], bytes]] = []
+
+    def posted(url: str, headers: dict[str, str], body: bytes, *, reach: Reach) -> Answer:
+        assert reach == Reach()
+        sent.append((url, headers, body))
+        return BROKEN
+
+    monkeypatch.setattr(sending, "post", posted)
+    moments = [NOW, later(seconds=6)]
+    for moment in moments:
+        worker.work(lambda at=moment: at)  # type: ignore[misc]  # a default binds the moment of this turn
+    (_, first, body), (url, second, again) = sent
+    assert (url, body) == (URL, again)
+    assert first["webhook-id"] == second["webhook-id"]
+    assert [int(headers["webhook-timestamp"]) for headers in (first, second)] == [
+        int(moment.timestamp()) for moment in moments
+    ]
+    assert first["webhook-signature"] != second["webhook-signature"]
+    with time_machine.travel(moments[1], tick=False):
+        Webhook(told.secret).verify(again, second)
