@@ -125,7 +125,7 @@ def _of_grant(grant_id: str) -> Told:
         "uses_allowed": grant.uses_allowed,
         "expires_at": wire_time(grant.expires_at),
         "workspace": grant.workspace_id,
-        "console_url": _console(f"approvals/{grant.request_id}/"),
+        "console_url": _console(f"grants/{grant.pk}/"),
     }
 
 
@@ -141,7 +141,7 @@ def _of_freeze(freeze_id: str) -> Told:
         "set_at": wire_time(freeze.set_at),
         "lifted_at": wire_time(freeze.lifted_at),
         "workspace": freeze.workspace_id,
-        "console_url": _console(""),
+        "console_url": _console("freezes/"),
     }
 
 

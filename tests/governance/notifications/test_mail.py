@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from django.core import mail as outgoing
 from django.core.mail.backends.locmem import EmailBackend
+from django.db import transaction
 from hypothesis import given, settings as examples, strategies as st
 from pytest_django.fixtures import Settings
 
+from approvals.break_glass import note_broken
+from approvals.grant_ends import remind_of_grant
 from approvals.models import ApprovalRequest
 from approvals.types import Risk
 from governance.journal.ledger import record
@@ -196,16 +199,26 @@ def test_without_a_server_mail_is_a_private_file(world: World, settings: Setting
 
 
 def test_an_emergency_is_told_to_the_owners_at_once_whatever_they_wished(world: World) -> None:
-    asked = world.ask()
-    OutboxEvent.objects.create(
-        event_id="evt_1",
-        type="approval.break_glass",
-        workspace_id=world.cast.default.pk,
-        body={"data": {"object": "approval", "id": asked.pk, "risk": "high", "console_url": "https://x/"}},
-        occurred_at=NOW,
-    )
+    """Nobody listens to anything else here."""
     subscribe(world, world.cast.owner, replace(ALL, enabled=False, quiet_from=0, quiet_to=1_439))
+    asked = world.ask()
+    with transaction.atomic():
+        note_broken(asked, principal(world.cast.owner, world.cast.default), NOW, record)
     assert tell() == ["owner@example.com"]
+    event = OutboxEvent.objects.get()
+    assert (event.type, event.body["data"]["break_glass"]) == ("approval.break_glass", True)
+
+
+def test_the_person_behind_a_lasting_grant_is_told_that_it_ends_soon(world: World) -> None:
+    asked = world.ask()
+    grant = answer(world.cast, world.cast.approver, asked).grant
+    assert grant is not None
+    with transaction.atomic():
+        remind_of_grant(grant_id=grant.pk, now=later(seconds=10), record=record)
+    receiver = Receiver()
+    receiver.run(later(seconds=11))
+    assert [posting.message.to for posting in receiver.mails] == [["agent-owner@example.com"]]
+    assert f"grant {grant.pk} ends soon" in receiver.mails[0].message.subject
 
 
 def test_half_of_the_time_unopened_is_a_reminder_once(world: World) -> None:

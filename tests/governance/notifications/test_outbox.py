@@ -9,15 +9,18 @@ from django.db import DatabaseError, transaction
 
 from approvals.types import ReviewInput
 from governance import wakeup
+from governance.freeze_scopes import FreezeScope
 from governance.journal.event_names import EventName
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.notifications import outbox
 from governance.notifications.models import OutboxEvent
+from governance.operations import freezes
+from governance.operations.freezes import FreezeWishes
 from kernel.canonical import canonical
 from kernel.clock import wire_time
 from tests.approvals.asking import answer
-from tests.cast import NOW
+from tests.cast import NOW, principal
 from tests.governance.notifications.telling import World, later
 
 SECRET = "plr_agt_hunter2_hunter2_hunter2"
@@ -75,6 +78,19 @@ def test_no_text_of_anybody_is_told(world: World) -> None:
     for event in told():
         assert SECRET not in json.dumps(event.body)
         assert event.body["data"]["tool"] is None
+
+
+def test_a_freeze_is_told_to_whom_it_concerns_and_without_its_reason(world: World) -> None:
+    who = principal(world.cast.owner, world.cast.default)
+    for scope, scope_id in ((FreezeScope.GLOBAL, ""), (FreezeScope.AGENT, world.cast.agent.pk)):
+        wishes = FreezeWishes(scope=scope, scope_id=scope_id, reason=f"because of {SECRET}")
+        freezes.set_freeze(principal=who, wishes=wishes, now=NOW)
+    everything, one_agent = told()
+    assert (everything.type, everything.workspace_id) == ("freeze.set", outbox.EVERYWHERE)
+    assert one_agent.workspace_id == world.cast.default.pk
+    facts = [(event.body["data"]["scope"], event.body["data"]["scope_id"]) for event in told()]
+    assert facts == [("global", None), ("agent", world.cast.agent.pk)]
+    assert not any(SECRET in json.dumps(event.body) for event in told())
 
 
 def test_a_body_stays_small_whatever_the_columns_hold(world: World) -> None:
