@@ -16,7 +16,7 @@ from governance.streams.names import APPROVAL_TYPES, StreamName, stream_name
 from governance.streams.runs import frame_of
 from governance.streams.shown import Party, Reader
 from governance.streams.sources import Batch
-from identity.types import Principal
+from identity.types import Principal, PrincipalKind
 from kernel.errors import GoneError, MalformedError
 from kernel.ids import is_id, new_id
 
@@ -95,7 +95,8 @@ class ApprovalSource:
             for row in rows
             if stream_name(row.type) in self._wanted and self._concerns(asked.get(row.subject))
         ]
-        reader = Reader(self._principal.id, is_person=True, reveals=False)
+        person = self._principal.kind is PrincipalKind.USER
+        reader = Reader(self._principal.id, is_person=person, reveals=False)
         opened = zip(told, open_all(told), strict=True)
         return tuple(
             frame_of(row, data, _party(asked[row.subject]), reader, key=row.pk) for row, data in opened
