@@ -44,11 +44,10 @@ for (const area of document.querySelectorAll("textarea[data-indent]")) {
   area.addEventListener("blur", () => { leaves = false; });
 }
 
-// A region marked data-live is fetched again every ten seconds while the page is visible. When its
-// contents changed, a bar offers the new version, so that nothing moves under the pointer.
+// A region marked data-live is fetched again every ten seconds while the page is visible, and put in the
+// place of the old one when its mark changed.
 const live = document.querySelector("[data-live]");
 if (live) {
-  const notice = document.getElementById("live-notice");
   let seen = live.dataset.live;
   const look = async () => {
     if (document.hidden) return;
@@ -58,8 +57,7 @@ if (live) {
     const fresh = page.querySelector("[data-live]");
     if (fresh && fresh.dataset.live !== seen) {
       seen = fresh.dataset.live;
-      if (live.dataset.liveMode === "swap") live.replaceChildren(...fresh.childNodes);
-      else if (notice) notice.hidden = false;
+      live.replaceChildren(...fresh.childNodes);
     }
   };
   setInterval(look, 10000);

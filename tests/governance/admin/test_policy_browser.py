@@ -163,11 +163,10 @@ def _second_person_allows(desk: Desk) -> None:
     page.goto(f"{desk.url}/admin/approvals/{asked.pk}/")
     page.wait_for_selector('text=+@id("no_ftp")')
     desk.look_at(page, "policy-approval")
-    page.check("input[name=verdict][value=allow]")
     page.fill("textarea[name=comment]", "looked at the lines")
     if page.locator("input[name=code]").count():
         page.fill("input[name=code]", fresh_code())
-    page.click("text=Record decision")
+    page.click("button[name=verdict][value=allow]")
     page.wait_for_selector("text=The rules are in force.")
 
 
