@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +21,7 @@ from kernel.clock import utc_now
 from tests.governance.pipeline.conftest import committed_world as committed_world
 from tests.governance.pipeline.world import World, owner_actor
 from tests.support_fixtures import StartProcess
+from tests.support_servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 STREAM = "text/event-stream"
@@ -122,3 +125,23 @@ def test_a_revoked_token_hears_nothing_more(committed_world: World, client: http
             )
         waiting.join(timeout=20)
         assert ended.is_set()
+
+
+def test_whoever_leaves_without_a_word_gives_the_place_back(
+    committed_world: World, client: httpx.Client
+) -> None:
+    world = committed_world
+    path = f"runs/{world.open_run().id}/events"
+    request = f"GET /api/v1/{path} HTTP/1.1\r\nHost: {client.base_url.netloc.decode()}\r\n"
+    request += f"Authorization: Bearer {world.agent_token}\r\nAccept: {STREAM}\r\n\r\n"
+    for _ in range(15):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.sendall(request.encode())
+
+    def five_are_free() -> bool:
+        with ExitStack() as stack:
+            opened = [Listening(client, path, world.agent_token, stack) for _ in range(5)]
+            return {one.answer.status_code for one in opened} == {200}
+
+    wait_until(five_are_free, what="five places", seconds=20, pause=0.5)
