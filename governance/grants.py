@@ -158,12 +158,16 @@ def offered_patterns(request: ApprovalRequest, now: datetime) -> tuple[Candidate
 
 def words_of(grant: Grant) -> str:
     """Return what a grant covers in words, with nothing secret or invisible in them."""
+    return words_with(grant, shape_of(grant.tool, grant.tool_definition_hash))
+
+
+def words_with(grant: Grant, shape: ToolShape | None) -> str:
+    """As `words_of`, for who has read the tool already: the answer of `shape_of`."""
     bound = restored(grant.pattern, grant.rest_digest)
     if grant.scope == Scope.ONCE:
         return "The calls that waited for the answer"
     if bound is None:
         return "Nothing: the pattern cannot be read"
-    shape = shape_of(grant.tool, grant.tool_definition_hash)
     return shown(sentence(bound, shape or ToolShape({}, frozenset(), (), grant.tool)))
 
 

@@ -60,6 +60,7 @@ class Banner:
 DESTINATIONS = (
     Destination("Now", "Home", "home", "admin:index", None),
     Destination("Now", "Approvals", "inbox", "admin:approvals", Permission.APPROVALS_READ),
+    Destination("Now", "Grants", "key", "admin:grants", Permission.APPROVALS_READ),
     Destination("Govern", "Policy", "policy", "admin:policy", Permission.POLICY_READ),
     Destination("Govern", "Tools", "tool", "admin:tools", Permission.TOOLS_READ),
     Destination("Govern", "Posture", "hand", "admin:posture", Permission.TOOLS_READ),

@@ -60,8 +60,9 @@ def kib(value: int | None) -> str:
 
 
 @register.filter
-def ms(value: float | None) -> str:
-    return words.milliseconds(value)
+def ms(value: float | str | None) -> str:
+    """A measured time; what is not there yet reaches a filter as an empty text."""
+    return DASH if isinstance(value, str) else words.milliseconds(value)
 
 
 @register.filter

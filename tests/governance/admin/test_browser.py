@@ -108,12 +108,12 @@ def _pages(console: Console) -> dict[str, str]:
     world = console.world
     token = ApiToken.objects.filter(principal_agent=world.agent).values_list("pk", flat=True)[0]
     lists = (
-        "approvals", "freezes", "calls", "runs", "tools", "policy", "journal", "agents", "executions",
+        "approvals", "grants", "grants/denials", "freezes", "calls", "runs", "tools", "policy", "journal", "agents", "executions",
         "users", "workspaces", "tokens", "my-tokens",
     )  # fmt: skip
     return {
         "home": "/admin/",
-        **{name: f"/admin/{name}/" for name in lists},
+        **{name.replace("/", "-"): f"/admin/{name}/" for name in lists},
         "approval": f"/admin/approvals/{waiting.approval_id}/",
         "call-waiting": f"/admin/calls/{waiting.pk}/",
         "call-denied": f"/admin/calls/{refused.pk}/",

@@ -16,6 +16,7 @@ from governance.admin.verbs import NEEDS
 from governance.models import Run
 from identity.models import Agent, ApiToken
 from identity.roles import MATRIX, Permission, WorkspaceRole
+from tests.governance.admin.answering import granted
 from tests.governance.admin.world import World, count_words, propose, sign_in, write_file
 from tests.policy.lifecycles import draft as draft_set, person, simulated
 from tests.support_rules import template_faults
@@ -86,6 +87,7 @@ def paths_of(world: World) -> dict[str, str]:
         "file": rules.files.values_list("name", flat=True)[0],
         "number": "1",
         "request_id": view.call.approval_id or "",
+        "grant_id": granted(world, write_file(world.kept, path="notes/granted.md")).pk,
         "call_id": view.call.pk,
         "run_id": view.call.run_id,
         "user_id": world.keeper.pk,
