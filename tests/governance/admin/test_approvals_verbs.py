@@ -10,10 +10,10 @@ import pytest
 from django.test import Client
 from django.utils.html import escape
 
-from approvals.models import Review
+from approvals.models import ApprovalRequest, BreakGlassReview, Grant, Review
 from governance.models import Run, ToolCall
 from governance.operations import allowances, runs
-from identity.models import Agent
+from identity.models import Agent, TotpFactor
 from kernel.clock import utc_now
 from tests.governance.admin.approving import INBOX, LIVE, TOGETHER, answer_by, count, path_of
 from tests.governance.admin.posting import (
@@ -137,6 +137,65 @@ def test_forty_hostile_texts_are_shown_and_never_obeyed(world: World) -> None:
     assert all(escape(quote(one)) in shown for one in CORPUS[:12])
 
 
+# Ways round the form
+
+ANY_PATH = '{"v":1,"constraints":[{"pointer":"/path","op":"any"}],"rest":"equal"}'
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "field"),
+    [
+        ({"scope": "always", "comment": "For good."}, 403, "scope"),
+        ({"scope": "temporary", "ttl": "24h"}, 422, "ttl"),
+        ({"scope": "session", "pattern": '{"v":1,"constraints":[],"rest":"any"}'}, 422, "pattern"),
+        ({"scope": "session", "narrowed": ANY_PATH}, 422, "pattern"),
+    ],
+)  # fmt: skip
+def test_what_the_page_does_not_offer_is_refused_when_it_is_forged(
+    world: World, values: dict[str, str], status: int, field: str
+) -> None:
+    view = write_file(world.agent)
+    form = Form(sign_in(world.approver, code_age=FRESH), request_of(view))
+    html = form.send(**values)
+    assert form.status == status, html
+    part = html.partition(
+        {"scope": "<legend>An allow", "ttl": "<legend>For how", "pattern": "<legend>It cov"}[field]
+    )
+    assert '<p class="error"' in part[2].partition("</fieldset>")[0]
+    assert not Grant.objects.filter(request_id=request_of(view)).exists()
+    assert state_of(view) == "awaiting_approval"
+
+
+def test_what_a_schema_types_as_secret_is_on_no_page_and_survives_an_edit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"properties": {"path": {"type": "string"}, "content": {"type": "string", "writeOnly": True}}}
+    for module in ("approval_argument", "approval_edit"):
+        monkeypatch.setattr(f"governance.admin.{module}.schema_of_tool", lambda *_: schema)
+    view = write_file(world.agent, content="hunter2 is the word")
+    client = sign_in(world.approver, code_age=FRESH)
+    for path in ("argument/", "argument/?name=content", "argument/?name=content&download=1", "edit/"):
+        assert b"hunter2" not in client.get(path_of(view) + path).content, path
+    form = form_on(client, path_of(view) + "edit/", path_of(view) + "edit/")
+    sent = {"arg.path": "notes/z.md", "arg.content": "[masked]", "comment": "Elsewhere."}
+    assert form.send(**sent).status_code == 302
+    after = ToolCall.objects.get(edited_from_id=view.call.pk)
+    assert after.input == {"path": "notes/z.md", "content": "hunter2 is the word"}
+
+
+def test_requests_of_another_workspace_are_on_no_page_of_this_one(world: World) -> None:
+    view = count_words(world.agent)
+    ApprovalRequest.objects.filter(pk=request_of(view)).update(workspace_id="wsp_elsewhere")
+    client = sign_in(world.approver, code_age=FRESH)
+    for path in ("", "state/", "argument/", "edit/"):
+        assert client.get(path_of(view) + path).status_code == 404, path
+    for path in ("withdraw/", "break-glass/", ""):
+        assert post(client, path_of(view) + path, verdict="allow").status_code == 404, path
+    assert request_of(view) not in page(client, f"{TOGETHER}?id={request_of(view)}")
+    post(client, TOGETHER, chosen=[f"{request_of(view)}:1"], verdict="allow")
+    assert state_of(view) == "awaiting_approval"
+
+
 # Several at once
 
 
@@ -209,6 +268,13 @@ def test_breaking_the_glass_is_there_for_who_may_and_takes_a_code_and_a_reason(w
     assert short.status_code == 422
     assert "too short" in text_of(short)
     assert state_of(view) == "awaiting_approval"
+    TotpFactor.objects.update(last_t=-1)
+    form = form_on(client, path_of(view), path_of(view) + "break-glass/")
+    done = form.send(comment="The release waits and nobody else is awake.", code=code_now())
+    assert done.status_code == 302
+    assert state_of(view) == "queued"
+    assert "Glass broken" in page(client, path_of(view))
+    assert BreakGlassReview.objects.get(request_id=request_of(view)).by == world.owner.pk
 
 
 def test_edited_arguments_take_the_place_of_the_waiting_ones(world: World) -> None:
