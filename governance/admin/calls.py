@@ -1,4 +1,4 @@
-"""Pages of runs and calls: lists by key, one call from proposal to attestation, and cancelling."""
+"""Pages of calls: the list by key, one call from proposal to attestation, and cancelling it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from governance.admin.names import names_of
 from governance.admin.pages import page
 from governance.admin.paging import choice_filter, list_page, text_filter
 from governance.admin.timeline import steps_of
+from governance.admin.verbs import Answered, Offer, form_of, offer
 from governance.call_state import OPEN_STATES, CallState
 from governance.input_schemas import schema_of_tool
-from governance.models import Run
 from governance.operations import runs
 from governance.prompts import parameters_view
+from governance.runs.findings import LONGEST_NOTE, OUTCOMES
 from governance.selectors import (
     CallView,
     require_call,
-    require_run,
     state_filter,
     views_of,
     visible_calls,
-    visible_runs,
 )
 from identity.models import Agent
 from identity.roles import Permission
@@ -37,7 +36,6 @@ from kernel.errors import PalyraError
 from policy.selectors import tool_named
 
 STATES = tuple(state.value for state in CallState)
-RUN_STATES = Run.STATES
 STREAMS = ("stdout", "stderr")
 _IN_ORDER: dict[str, object] = {"properties": {name: {} for name in STREAMS}}
 
@@ -78,13 +76,19 @@ def _by(filters: dict[str, str]) -> Q:
 @page(Permission.CALLS_READ)
 def call_page(visit: Visit, call_id: str) -> HttpResponse:
     """Show one call: what was asked, what each gate said, who answered, what ran, what was signed."""
+    return shown(visit, call_id)
+
+
+def shown(visit: Visit, call_id: str, answered: Answered | None = None) -> HttpResponse:
+    """Return the page of a call, with a verb that came back open."""
     view = require_call(visit.principal, call_id)
     call = view.call
     tool = tool_named(call.tool_name)
     given = call.input if isinstance(call.input, dict) else {"input": call.input}
     shown, warnings = parameters_view(given, schema_of_tool(call.tool_name, given))
     reviews = list(view.approval.reviews.order_by("pk")) if view.approval else []
-    names = names_of([call.principal_id, call.owner_id, *(row.reviewer_id for row in reviews)])
+    finder = (call.finding or {}).get("by", "")
+    names = names_of([call.principal_id, call.owner_id, finder, *(row.reviewer_id for row in reviews)])
     return show(
         visit,
         "console/call.html",
@@ -104,7 +108,13 @@ def call_page(visit: Visit, call_id: str) -> HttpResponse:
             "sees_labels": visit.holds(Permission.TOOLS_READ),
             "may_cancel": view.state in OPEN_STATES and _may_cancel(visit, call.owner_id, call.workspace_id),
             "refresh": view.state in OPEN_STATES,
+            "names": names,
+            "is_ambiguous": view.state is CallState.AMBIGUOUS,
+            "resolve": form_of(visit, "resolve", resolve_offer(visit, view), answered),
+            "outcomes": [(one, one.capitalize()) for one in OUTCOMES],
+            "longest_note": LONGEST_NOTE,
         },
+        status=answered.told.status if answered else 200,
     )
 
 
@@ -134,65 +144,16 @@ def cancel_call(visit: Visit, call_id: str) -> HttpResponse:
     return redirect("admin:call", call_id=call_id)
 
 
-@page(Permission.RUNS_READ)
-def run_list(visit: Visit) -> HttpResponse:
-    """List runs, newest first."""
-    filters = {
-        "state": choice_filter(visit, "state", frozenset(RUN_STATES)),
-        "agent": text_filter(visit, "agent"),
-    }
-    rows = visible_runs(visit.principal)
-    if filters["state"]:
-        rows = rows.filter(state=filters["state"])
-    if filters["agent"]:
-        rows = rows.filter(
-            principal_id__in=Agent.objects.filter(name__icontains=filters["agent"]).values("pk")
-        )
-    found = list_page(visit, rows, prefix="run", filters=filters)
-    names = names_of(one for row in found.rows for one in (row.principal_id, row.owner_id))
-    return show(
+def resolve_offer(visit: Visit, view: CallView) -> Offer:
+    """Return whether this person may say what became of an ambiguous call, or the reason in words."""
+    stands = "Somebody found out already; it is on record." if view.call.finding else ""
+    return offer(
         visit,
-        "console/runs.html",
-        {"title": "Runs", "found": found, "names": names, "filters": filters, "states": RUN_STATES},
+        Permission.RUNS_CANCEL_ANY,
+        workspace_id=view.call.workspace_id,
+        blocked=stands,
+        fresh=True,
     )
-
-
-@page(Permission.RUNS_READ)
-def run_page(visit: Visit, run_id: str) -> HttpResponse:
-    """Show one run and the calls in it."""
-    run = require_run(visit.principal, run_id)
-    found = list_page(visit, visible_calls(visit.principal).filter(run=run), prefix="call", filters={})
-    names = names_of([run.principal_id, run.owner_id])
-    return show(
-        visit,
-        "console/run.html",
-        {
-            "title": "Run",
-            "run": run,
-            "agent_name": names.get(run.principal_id, run.principal_id),
-            "owner_name": names.get(run.owner_id, run.owner_id),
-            "found": found,
-            "views": views_of(found.rows),
-            "names": names,
-            "sees_labels": visit.holds(Permission.TOOLS_READ),
-            "may_cancel": run.state == "open" and _may_cancel(visit, run.owner_id, run.workspace_id),
-        },
-    )
-
-
-@page(Permission.RUNS_READ)
-def cancel_run(visit: Visit, run_id: str) -> HttpResponse:
-    """Close a run and everything of it that waits or runs."""
-    if visit.request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    try:
-        runs.cancel_run(run_id=run_id, principal=visit.principal, reason="console", now=visit.now)
-        messages.success(visit.request, "The run is closed; its open calls are being stopped.")
-    except PalyraError as refusal:
-        if refusal.status == 404:
-            raise
-        messages.warning(visit.request, refusal.detail or refusal.code)
-    return redirect("admin:run", run_id=run_id)
 
 
 def _may_cancel(visit: Visit, owner_id: str, workspace_id: str) -> bool:

@@ -14,6 +14,7 @@ from governance.journal.models import JournalEvent
 from governance.models import ToolCall
 from governance.selectors import CallView, view_of
 from kernel.clock import utc_now
+from tests.governance.admin.posting import post
 from tests.governance.admin.world import World, code_now, count_words, sign_in, write_file
 
 
@@ -227,11 +228,11 @@ def test_an_auditor_cancels_nothing(world: World) -> None:
     client = sign_in(world.auditor)
     assert b"Cancel call" not in client.get(f"/admin/calls/{view.call.pk}/").content
     client.post(f"/admin/calls/{view.call.pk}/cancel/")
-    client.post(f"/admin/runs/{view.call.run_id}/cancel/")
+    post(client, f"/admin/runs/{view.call.run_id}/cancel/", reason="no more of it")
     assert state_of(view) == "awaiting_approval"
 
 
 def test_a_run_is_cancelled_with_all_that_waits_in_it(world: World) -> None:
     view = count_words(world.agent)
-    sign_in(world.approver).post(f"/admin/runs/{view.call.run_id}/cancel/")
+    post(sign_in(world.approver), f"/admin/runs/{view.call.run_id}/cancel/", reason="no more of it")
     assert state_of(view) == "cancelled"
