@@ -107,6 +107,7 @@ def _people(visit: Visit, request: ApprovalRequest) -> dict[str, Any]:
         "owner_name": names.get(request.requester_owner_id, request.requester_owner_id),
         "reviews": [(row, names.get(row.reviewer_id, row.reviewer_id)) for row in reviews],
         "allows": sum(row.verdict == "allow" for row in reviews),
+        "grant": request.grants.first() if request.status == RequestStatus.ALLOWED else None,
         "missing": max(0, request.quorum - sum(row.verdict == "allow" for row in reviews)),
         "ended": ending(request, reviews, names=names, reader_id=visit.principal.id, now=visit.now),
     }
