@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import transaction
+from celery import current_app
+from django.db import OperationalError, connection, transaction
 
 from approvals.models import Review
 from governance.journal.models import JournalEvent
+from governance.models import ToolCall
+from governance.operations.sweeping import sweep
 from identity.login_attempts import account_key
 from identity.models import LoginFailure, User
 from kernel.clock import utc_now
@@ -246,10 +249,94 @@ def test_a_malformed_answer_is_invalid(world: World, body: dict[str, Any]) -> No
     assert not Review.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        ('{"decision": "allow", "scope": "temporary", "ttl_ms": NaN}', 400, "malformed_json"),
+        ('{"decision": "allow", "scope": "temporary", "ttl_ms": Infinity}', 400, "malformed_json"),
+        ('{"decision": "deny", "decision": "allow"}', 400, "malformed_json"),
+        ('{"decision": "allow", "scopes": "always"}', 400, "unknown_field"),
+        ('{"decision": "allow", "grant": {"scope": "always"}}', 400, "unknown_field"),
+        ('{"decision": "deny", "comment": "%s"}' % ("x" * 1_048_576), 413, "body_too_large"),
+    ],
+    ids=["NaN", "infinity", "twice", "unknown", "nested", "one mebibyte"],
+)
+def test_what_is_no_answer_at_all_is_refused(world: World, sent: str, status: int, code: str) -> None:
+    request = request_of(world)
+    answer = world.approver.send("POST", f"approvals/{request}/decision", sent.encode())
+    assert_problem(answer, status, code)
+    assert not Review.objects.exists()
+
+
+def test_a_broker_that_is_down_takes_no_answer_back(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[object]],
+) -> None:
+    call = world.ask()
+    with monkeypatch.context() as down, django_capture_on_commit_callbacks(execute=True):
+        down.setattr(current_app.conf, "broker_url", "redis://127.0.0.1:1/0")
+        down.setattr(current_app.conf, "broker_write_url", "redis://127.0.0.1:1/0", raising=False)
+        answer = decide(world.approver, call["approval"]["id"], ALLOW)
+    assert (answer.status_code, answer.json()["state"]) == (200, "allowed")
+    assert Execution.objects.get(call_id=call["id"]).state == "queued"
+    rung: list[str] = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, **_: rung.append(name))
+    sweep(utc_now())
+    assert "governance.tasks.work" in rung
+
+
+@contextmanager
+def database_down(*statements: str) -> Iterator[None]:
+    """Let every statement fail that names one of these, any at all when none is named."""
+
+    def fails(execute: Callable[..., object], sql: str, *given: Any) -> object:
+        transactional = sql.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK"))
+        if not transactional and (not statements or any(part in sql for part in statements)):
+            raise OperationalError("server closed the connection at 10.0.0.5")
+        return execute(sql, *given)
+
+    with connection.execute_wrapper(fails):
+        yield
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [(), ('INSERT INTO "approvals_review"',), ('INSERT INTO "approvals_grant"',), ('"sandbox_execution"',)],
+    ids=["all", "the review", "the grant", "the execution"],
+)
+def test_without_its_database_an_answer_is_unavailable_and_leaves_nothing(
+    world: World, statements: tuple[str, ...]
+) -> None:
+    call = world.ask()
+    request = call["approval"]["id"]
+    before = events(request)
+    with database_down(*statements):
+        answer = decide(world.approver, request, ALLOW)
+    assert_problem(answer, 503, "database_unavailable")
+    assert "Retry-After" in answer.headers
+    assert b"10.0.0.5" not in answer.content
+    assert events(request) == before
+    assert not Review.objects.exists()
+    assert not Execution.objects.filter(call_id=call["id"]).exists()
+    assert decide(world.approver, request, ALLOW).status_code == 200
+
+
+def test_without_its_database_no_call_is_taken(world: World) -> None:
+    body = {"run_id": world.agent.open_run(), "tool": "demo.wc", "input": {"path": "README.txt"}}
+    with database_down():
+        assert_problem(world.agent.post("tool-calls", body), 503, "database_unavailable")
+    with database_down('INSERT INTO "governance_toolcall"'):
+        assert_problem(world.agent.post("tool-calls", body), 503, "database_unavailable")
+    assert not ToolCall.objects.filter(run_id=body["run_id"]).exists()
+
+
 def test_what_was_decided_stays_decided(world: World) -> None:
     request = request_of(world)
     decide(world.approver, request, ALLOW)
     late = decide(world.second_approver, request, DENY)
+    assert events(request).count("approval.decided") == 1
+    assert events(request)[-1] == "request.refused"
     assert_problem(late, 409, "already_decided")
     assert late.json()["outcome"]["decision"] == "allow"
     assert late.json()["outcome"]["resolved_at"].endswith("Z")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 
 from approvals.models import ApprovalRequest
 from governance import closing
@@ -17,8 +18,10 @@ from governance.models import Reservation
 from governance.operations import refusals, runs
 from governance.selectors import CallView
 from kernel.clock import utc_now
+from sandbox.models import Execution
 from sandbox.types import Executor, Outcome, Status
-from tests.governance.pipeline.world import SLEEP, World, claim, snapshot
+from tests.governance.pipeline.test_grants import granted
+from tests.governance.pipeline.world import ASKED, SLEEP, World, again, claim, snapshot
 
 
 class InjectedFaultError(RuntimeError):
@@ -128,3 +131,33 @@ def test_an_event_of_a_proposal_that_fails_denies_inside_a_gate_and_undoes_every
 
 def cancel_call(world: World, view: CallView) -> None:
     runs.cancel_call(call_id=view.call.id, principal=world.agent, reason="", now=utc_now())
+
+
+def test_grants_that_cannot_be_read_cover_nothing_and_let_nothing_run(world: World) -> None:
+    """A proposal is denied; a claim is undone as a whole, so that the call runs once they can be read."""
+    run = world.open_run()
+    first = granted(world, run=run)
+    with unreadable('FROM "approvals_grant"'):
+        second = world.propose(ASKED, run=run)
+    before = snapshot()
+    with unreadable('FROM "approvals_grant"'), pytest.raises(OperationalError):
+        claim(world, first)
+    assert snapshot() == before
+    assert (second.state, second.call.reason_code) == ("denied", "approval.error")
+    assert not Execution.objects.filter(call_id=second.call.id).exists()
+    assert again(first).state == "queued"
+    claim(world, first)
+    assert again(first).state == "running"
+
+
+@contextmanager
+def unreadable(rows: str) -> Iterator[None]:
+    """Let every statement that names these rows fail, as a damaged table does."""
+
+    def fails(execute: Callable[..., object], sql: str, *given: Any) -> object:
+        if rows in sql:
+            raise OperationalError("could not read block 7")
+        return execute(sql, *given)
+
+    with connection.execute_wrapper(fails):
+        yield

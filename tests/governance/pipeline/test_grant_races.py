@@ -15,6 +15,9 @@ from governance.operations import grants
 from governance.selectors import CallView
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
+from policy.epoch import hold_epoch, raise_epoch
+from policy.models import PolicySet
+from policy.set_selectors import require_set
 from sandbox.models import Execution
 from tests.governance.pipeline.test_grants import granted
 from tests.governance.pipeline.test_new_rules import put_in_force
@@ -24,6 +27,7 @@ from tests.racing import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 ON_POSTGRESQL = connection.vendor == "postgresql"
 ROUNDS = 12 if ON_POSTGRESQL else 2
+SWITCHES = 25 if ON_POSTGRESQL else 2
 THREADS = 16
 ATTEMPTS = 1_008 if ON_POSTGRESQL else 128
 KEY = "one conversation"
@@ -122,12 +126,29 @@ def test_a_claim_and_a_tightened_posture_leave_one_story(world: World) -> None:
         set_posture(world, ASKED, "ask_each_time")
 
 
-def test_a_claim_and_new_rules_leave_one_story(world: World) -> None:
-    run = world.open_run(session_key=KEY + " 4")
-    granted(world, "temporary", ttl_ms=3_600_000, run=run)
-    view = world.propose(ASKED, run=run)
-    assert view.state == "queued"
-    rules = NOTHING_NEW.format(number=1, scope="temporary")
-    assert at_once(partial(claim, world, view), partial(put_in_force, world, rules)) == ["", ""]
-    assert code_of(view) in ("ran", "policy.changed")
-    assert_one_story(view)
+def test_a_claim_and_new_rules_leave_one_story_in_every_round(world: World) -> None:
+    """It runs under the rules that permit it, or is refused under those that do not."""
+    before = require_set("active")
+    granted(world, "temporary", ttl_ms=3_600_000)
+    after = put_in_force(world, NOTHING_NEW.format(number=1, scope="temporary"))
+    switch(after, before)
+    views = [world.propose(ASKED) for _ in range(SWITCHES)]
+    assert {view.state for view in views} == {"queued"}
+    ended = Counter[str]()
+    for view in views:
+        assert at_once(partial(claim, world, view), partial(switch, before, after)) == ["", ""]
+        before, after = after, before
+        ended[code_of(view)] += 1
+        assert_one_story(view)
+    assert set(ended) <= {"ran", "policy.changed"}
+    assert sum(ended.values()) == SWITCHES
+    assert GrantUse.objects.filter(grant__tool=ASKED, grant__scope="temporary").count() == ended["ran"]
+
+
+def switch(left: PolicySet, chosen: PolicySet) -> None:
+    """Put a set into force that was in force before, in the order of an activation and without its checks."""
+    with transaction.atomic(durable=True):
+        hold_epoch()
+        raise_epoch()
+        PolicySet.objects.filter(pk=left.pk).update(state="superseded", superseded_at=utc_now())
+        PolicySet.objects.filter(pk=chosen.pk).update(state="active", superseded_at=None)
