@@ -8,7 +8,7 @@ from approvals import selectors as approval_selectors, services as approvals
 from approvals.denials import remembered_denial
 from approvals.limits import TooMuch, asks_too_much
 from approvals.lookup import GrantProposal, resolve_cached_tool_approval_for_proposal
-from governance import freezes, grants, labelling
+from governance import freezes, grants, labelling, stepped_clock
 from governance.budgets.calls import Exhausted, reserve_call
 from governance.calls import action_digest_of
 from governance.catalog import WASM_OFF
@@ -320,7 +320,9 @@ def _covering_grant(draft: Draft, found: Found, call: GrantProposal, record: Rec
     A grant that policy does not take would only queue the call to be refused, so a person is asked.
     """
     match = resolve_cached_tool_approval_for_proposal(
-        proposal=call, now=draft.now, alarm=lambda searched: _too_many_grants(draft, call, searched, record)
+        proposal=call,
+        now=stepped_clock.no_earlier_than(draft.now),
+        alarm=lambda searched: _too_many_grants(draft, call, searched, record),
     )
     facts = grants.approval_facts(match.approval) if match is not None else None
     if match is None or facts is None or found.decision is None:

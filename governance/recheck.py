@@ -10,7 +10,7 @@ from approvals.grants import is_covered, why_unusable
 from approvals.matching import GrantProposal
 from approvals.models import Grant
 from approvals.selectors import ApprovalClaim
-from governance import checks, closing, grants, labelling
+from governance import checks, closing, grants, labelling, stepped_clock
 from governance.budgets.calls import is_held
 from governance.calls import action_digest_of
 from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
@@ -259,7 +259,7 @@ def _grant_usable(
     grant = held.filter(pk=call.grant_id, request_id=approval.request.pk).first() if approval else None
     if grant is None or approval is None:
         return denied("approval.grant_revoked", "There is no grant for this call.")
-    code = why_unusable(grant, draft.now)
+    code = why_unusable(grant, stepped_clock.no_earlier_than(draft.now))
     if code is not None:
         return denied(code, "The approval can no longer be used.")
     if found.decision is None or found.posture is None or found.placement is None:

@@ -14,7 +14,9 @@ from governance.operations.sweeping import sweep
 from governance.stepped_clock import no_earlier_than
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
-from tests.governance.pipeline.world import SHELL, World
+from tests.governance.pipeline.test_claim import assert_refused
+from tests.governance.pipeline.test_grants import granted
+from tests.governance.pipeline.world import ASKED, SHELL, World
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +63,21 @@ def test_what_is_still_in_time_by_the_journal_is_allowed(world: World) -> None:
     view = world.ask(now=now)
     something_happens(world, now + timedelta(seconds=500))
     assert world.answer(view, now=now).kind == "allowed"
+
+
+def test_a_grant_that_was_over_covers_nothing_after_the_clock_was_set_back(world: World) -> None:
+    now, run = utc_now(), world.open_run()
+    granted(world, "temporary", ttl_ms=60_000, run=run)
+    assert world.propose(ASKED, run=run).state == "queued"
+    something_happens(world, now + timedelta(seconds=90))
+    assert world.propose(ASKED, run=run).state == "awaiting_approval"
+
+
+def test_a_call_whose_grant_was_over_does_not_start_after_the_clock_was_set_back(world: World) -> None:
+    view = world.allowed(world.ask())
+    something_happens(world, utc_now() + timedelta(minutes=16))
+    world.run(view)
+    assert_refused(view, "approval.grant_expired", "approval")
 
 
 def test_the_sweep_expires_by_the_journal_and_says_once_that_the_clock_stepped(world: World) -> None:
