@@ -16,6 +16,9 @@ from palyra_site.cli.world import World
 
 _COMMANDS = {
     "apr": "approvals show",
+    "grt": "grants show",
+    "dnl": "denials show",
+    "bgr": "break-glass list",
     "call": "calls show",
     "run": "runs show",
     "tok": "tokens show",

@@ -1,6 +1,6 @@
 """A typed client of the REST API. Every method is one request and returns its answer.
 
-`Palyra(connection).approvals.decide(…)`; errors arrive as CliError with the exit code they mean.
+`Palyra(connection).approvals.answer(…)`; errors arrive as CliError with the exit code they mean.
 """
 
 from __future__ import annotations
@@ -19,30 +19,6 @@ EVENT_STREAM = "text/event-stream"
 LINES = "application/x-ndjson"
 PATIENCE_BETWEEN_EVENTS = 30.0
 """Beside the usual patience: a stream with no news sends a comment every 15 s."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The body of a decision. Absent parts are not sent."""
-
-    decision: str
-    scope: str | None = None
-    ttl_ms: int | None = None
-    comment: str | None = None
-    otp: str | None = None
-
-    def body(self) -> dict[str, Any]:
-        values = {
-            "decision": self.decision,
-            "scope": self.scope,
-            "ttl_ms": self.ttl_ms,
-            "comment": self.comment,
-            "otp": self.otp,
-        }
-        return _present(values)
-
-    def __repr__(self) -> str:
-        return f"Decision({self.decision!r}, scope={self.scope!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +122,63 @@ class Calls(Collection):
 
 @dataclass(frozen=True, slots=True)
 class Approvals(Collection):
-    def decide(self, approval_id: str, decision: Decision, *, if_match: str, key: str) -> Answer:
-        """Send one decision; 200 when it settled the request, 202 while more people are needed."""
+    def answer(
+        self, approval_id: str, verb: str, body: Mapping[str, Any], *, if_match: str, key: str
+    ) -> Answer:
+        """Send a decision, an edit or a break-glass for a request as it was when `if_match` was its ETag.
+
+        200 when that settled the request, 202 while more people are needed.
+        """
         query = Query(
             "POST",
-            self.at(approval_id, "decision"),
-            body=decision.body(),
+            self.at(approval_id, verb),
+            body=_present(body),
             headers={"If-Match": if_match},
             key=key,
         )
         return self.connection.send(query)
 
+    def decide_many(self, body: Mapping[str, Any], *, key: str) -> Answer:
+        """Give one answer to many requests; each has its own result in the answer."""
+        query = Query("POST", f"{self.path}/bulk-decision", body=_present(body), key=key)
+        return self.connection.send(query)
+
     def cancel(self, approval_id: str, *, reason: str | None, key: str) -> Answer:
         return self.act(approval_id, "cancel", _present({"reason": reason}), key=key)
+
+    def patterns(self, approval_id: str) -> Collection:
+        """Return the patterns that an allow of one request may have."""
+        return self.within(approval_id, "patterns")
+
+    def export(self, filters: Mapping[str, Any]) -> Answer:
+        """Return a page of records as JSON lines; its last line is the trailer with the next cursor."""
+        params = _present({**filters, "format": "ndjson"})
+        return self.connection.send(Query("GET", f"{self.path}/export", params=params))
+
+    def live_events(self, *, after: str | None, names: str) -> Iterator[str]:
+        """Yield the lines of the stream of questions this person could answer; it does not end by itself."""
+        headers = {"Last-Event-ID": after} if after is not None else None
+        query = Query(
+            "GET",
+            f"{self.path}/events",
+            params={"events": names},
+            headers=headers,
+            patience=PATIENCE_BETWEEN_EVENTS,
+        )
+        return self.connection.lines(query, EVENT_STREAM)
+
+
+@dataclass(frozen=True, slots=True)
+class Denials(Collection):
+    def forget(self, denial_id: str, *, comment: str) -> Answer:
+        return self.connection.send(Query("DELETE", self.at(denial_id), params={"comment": comment}))
+
+
+@dataclass(frozen=True, slots=True)
+class BreakGlassReviews(Collection):
+    def find(self, review_id: str, body: Mapping[str, Any], *, key: str) -> Answer:
+        """Say of a forced decision whether it was justified."""
+        return self.connection.send(Query("POST", self.at(review_id), body=dict(body), key=key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +325,9 @@ class Palyra:
         self.runs = Runs(connection, f"{API_PREFIX}/runs")
         self.calls = Calls(connection, f"{API_PREFIX}/tool-calls")
         self.approvals = Approvals(connection, f"{API_PREFIX}/approvals")
+        self.grants = Collection(connection, f"{API_PREFIX}/grants")
+        self.denials = Denials(connection, f"{API_PREFIX}/denials")
+        self.break_glass_reviews = BreakGlassReviews(connection, f"{API_PREFIX}/break-glass-reviews")
         self.tools = Tools(connection, f"{API_PREFIX}/tools")
         self.limits = Limits(connection, f"{API_PREFIX}/tool-call-config")
         self.allowlist = Entries(connection, f"{API_PREFIX}/allowlist")

@@ -7,7 +7,19 @@ from typing import Any
 from typer.core import TyperGroup
 
 HEADINGS = {
-    "Govern": ("approvals", "calls", "runs", "policy", "tools", "posture", "labels", "freeze"),
+    "Govern": (
+        "approvals",
+        "grants",
+        "denials",
+        "break-glass",
+        "calls",
+        "runs",
+        "policy",
+        "tools",
+        "posture",
+        "labels",
+        "freeze",
+    ),
     "Trust": ("tokens", "agents", "users", "workspaces", "flags", "auth"),
     "System": (
         "login",

@@ -15,12 +15,16 @@ from palyra_site.cli import options
 from palyra_site.cli.arguments import refuse_tokens, refuse_undecodable
 from palyra_site.cli.commands import (
     agents,
+    approval_acts,
     approvals,
     auth,
     bootstrap,
+    break_glass,
     calls,
+    denials,
     flags,
     freeze,
+    grants,
     jobs,
     labels,
     login,
@@ -62,7 +66,11 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 internal, 2 usage, 3 not authenticated, 4 no connection, 5 unsupported, "
     "6 refused, 7 conflict, 8 not found, 10 still waiting, 11 the tool failed, 12 something found wrong.",
 )
+approval_acts.register(approvals.app)
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(grants.app, name="grants")
+app.add_typer(denials.app, name="denials")
+app.add_typer(break_glass.app, name="break-glass")
 app.add_typer(calls.app, name="calls")
 app.add_typer(runs.app, name="runs")
 policy_conformance.register(policy.app)

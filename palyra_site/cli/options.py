@@ -55,7 +55,9 @@ def add_to(command: Any) -> None:
 
 
 def _append(command: Any, parameters: list[Any]) -> None:
-    command.params.extend(parameters)
+    """A command whose own option has the name of a common one keeps its own."""
+    taken = {name for parameter in command.params for name in parameter.opts}
+    command.params.extend(one for one in parameters if not taken.intersection(one.opts))
     for child in getattr(command, "commands", {}).values():
         _append(child, parameters)
 

@@ -44,9 +44,10 @@ def test_an_allow_shows_the_request_and_sends_the_version_it_showed(shell: Shell
     assert result.requests[1].headers["If-Match"] == ETAG
     assert result.body() == {"decision": "allow", "scope": "once"}
     assert result.out == ALLOWED.text + "\n"
-    assert "parameters.path: notes/a.md" in result.err
-    assert "parameters.content: hi\\x1b[2J⟦U+202E⟧" in result.err
-    assert "requester.owner: demo-owner" in result.err
+    shown = dict(line.split(":", 1) for line in result.err.splitlines() if ":" in line)
+    assert shown["parameters.path"].strip() == '"notes/a.md"'
+    assert shown["parameters.content"].strip() == '"hi\\u001b[2J⟦U+202E⟧"'
+    assert shown["requester.owner"].strip() == "demo-owner"
 
 
 def test_once_is_the_default_scope(shell: Shell) -> None:
@@ -221,7 +222,7 @@ def test_an_id_of_another_kind_names_the_right_command(shell: Shell) -> None:
 
 def test_show_is_a_table_for_people_and_the_object_as_json(shell: Shell) -> None:
     shell.replies = [pending(pattern="unknown to this version")]
-    assert "parameters.path\tnotes/a.md\n" in shell("approvals", "show", APPROVAL).out
+    assert 'parameters.path\t"notes/a.md"\n' in shell("approvals", "show", APPROVAL).out
     assert "pattern\tunknown to this version\n" in shell("approvals", "show", APPROVAL, "--raw").out
     assert shell("approvals", "show", APPROVAL, "--json").out == (
         shell.replies[0].text.replace("\u202e", "\\u202e") + "\n"  # type: ignore[union-attr]  # a response, set above

@@ -1,4 +1,4 @@
-"""Rules that every command on identity keeps, one by one: exit codes, output, consent."""
+"""Rules that every command on identity and approvals keeps, one by one: exit codes, output, consent."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ULID = "01JD2Q8ZV0C3M4N5P6R7S8T9VW"
 PREFIXES = ("agt", "usr", "wsp", "tm", "tok", "inv", "shr")
 AGT, USR, WSP, TM, TOK, INV, SHR = (f"{prefix}_{ULID}" for prefix in PREFIXES)
+APR, GRT, DNL, BGR = (f"{prefix}_{ULID}" for prefix in ("apr", "grt", "dnl", "bgr"))
 WHY = ("--reason", "because of a test")
 NEW_USER = ("--username", "ada", "--email", "ada@example.com")
 
@@ -32,6 +33,14 @@ READS = [
     ("workspaces", "teams", "list", WSP),
     ("workspaces", "invitations", WSP),
     ("workspaces", "shares", "list", WSP),
+    ("approvals", "list"),
+    ("approvals", "show", APR),
+    ("approvals", "patterns", APR),
+    ("grants", "list"),
+    ("grants", "show", GRT),
+    ("denials", "list"),
+    ("denials", "show", DNL),
+    ("break-glass", "list"),
 ]
 WRITES = [
     ("tokens", "create", "--agent", AGT, "--scope", "agent"),
@@ -53,10 +62,17 @@ WRITES = [
     ("workspaces", "shares", "add", WSP, "agent", AGT),
     ("workspaces", "shares", "remove", WSP, SHR),
     ("workspaces", "accept", "--token-stdin"),
+    ("approvals", "decide", APR, "--decision", "allow", "--scope", "session"),
+    ("approvals", "bulk-decide", APR, "--decision", "deny", "--comment", "because of a test"),
+    ("approvals", "break-glass", APR, "--comment", "because of a long enough test"),
+    ("approvals", "cancel", APR, *WHY),
+    ("denials", "forget", DNL, *WHY),
+    ("break-glass", "review", BGR, "--finding", "justified", "--comment", "because of a test"),
 ]
 FINAL = [
     ("tokens", "revoke", TOK, *WHY),
     ("agents", "archive", AGT, *WHY),
+    ("grants", "revoke", GRT, *WHY),
     ("users", "disable", USR, *WHY),
     ("users", "reset-factor", USR, *WHY),
     ("workspaces", "archive", WSP),

@@ -90,6 +90,18 @@ COMMANDS = {
     "approvals show": ["GET /approvals/{approval_id}"],
     "approvals decide": ["POST /approvals/{approval_id}/decision"],
     "approvals cancel": ["POST /approvals/{approval_id}/cancel"],
+    "approvals patterns": ["GET /approvals/{approval_id}/patterns"],
+    "approvals bulk-decide": ["POST /approvals/bulk-decision"],
+    "approvals edit": ["POST /approvals/{approval_id}/edit"],
+    "approvals break-glass": ["POST /approvals/{approval_id}/break-glass"],
+    "grants list": ["GET /grants"],
+    "grants show": ["GET /grants/{grant_id}"],
+    "grants revoke": ["POST /grants/{grant_id}/revoke"],
+    "denials list": ["GET /denials"],
+    "denials show": ["GET /denials/{denial_id}"],
+    "denials forget": ["DELETE /denials/{denial_id}"],
+    "break-glass list": ["GET /break-glass-reviews"],
+    "break-glass review": ["POST /break-glass-reviews/{review_id}"],
     "calls propose": ["POST /tool-calls"],
     "calls show": ["GET /tool-calls/{call_id}"],
     "calls list": ["GET /tool-calls"],
@@ -226,11 +238,7 @@ COMMANDS = {
 UNREACHED = {
     "GET /approvals/events",
     "GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked",
-    "POST /approvals/{approval_id}/edit", "POST /runs/{run_id}/raise-requests",
-    "POST /approvals/bulk-decision", "POST /approvals/{approval_id}/break-glass", "GET /break-glass-reviews",
-    "POST /break-glass-reviews/{review_id}", "GET /approvals/{approval_id}/patterns", "GET /grants",
-    "GET /grants/{grant_id}", "POST /grants/{grant_id}/revoke", "GET /denials", "GET /denials/{denial_id}",
-    "DELETE /denials/{denial_id}",
+    "POST /runs/{run_id}/raise-requests",
 }  # fmt: skip
 """Routes that only `palyra api` reaches."""
 
