@@ -12,12 +12,14 @@ import pytest
 import time_machine
 
 from approvals.models import ApprovalRequest, Grant
-from governance.models import Run, ToolCall
+from governance import pipeline
+from governance.models import Run
+from governance.proposals import Proposal
 from kernel.clock import utc_now
 from tests.governance.admin.approving import INBOX, LIVE, answer_by, count, path_of, patterns_of, rows
 from tests.governance.admin.posting import FRESH, page, post, text_of
 from tests.governance.admin.test_deciding import Form, request_of, state_of
-from tests.governance.admin.world import World, count_words, sign_in, write_file
+from tests.governance.admin.world import World, count_words, principal_of, sign_in, write_file
 
 # The inbox
 
@@ -307,15 +309,21 @@ def test_the_state_of_an_open_page_is_told_once_it_moves(world: World) -> None:
 def test_a_call_that_came_meanwhile_is_marked_and_asks_to_decide_again(world: World) -> None:
     view = count_words(world.agent)
     form = Form(sign_in(world.approver), request_of(view))
-    ApprovalRequest.objects.filter(pk=request_of(view)).update(version=2)
-    request = ApprovalRequest.objects.get(pk=request_of(view))
-    twin = count_words(world.agent).call
-    request.calls.create(call_id="call_" + "0" * 26, attached_at=utc_now(), position=2, version=2)
-    ToolCall.objects.filter(pk=twin.pk).update(id=twin.pk)
-    html = form.send()
+    twin = Proposal(run_id=view.call.run_id, tool="demo.wc", input=view.call.input)
+    joined = pipeline.submit(proposal=twin, principal=principal_of(world.agent), now=utc_now())
+    assert joined.call.approval_id == request_of(view)
+    html = form.send(comment="Looked at one.")
     assert form.status == 412
-    assert "changed while this page was open" in html
-    assert 'name="version" value="2"' in html
+    assert "What is new is marked; decide once more." in html
+    assert html.count("New since you looked") == 1
+    assert (
+        "New since you looked" in html.partition(f"/admin/calls/{joined.call.pk}/")[2].partition("</div>")[0]
+    )
+    assert "Looked at one." in html
+    assert state_of(view) == "awaiting_approval"
+    assert "New since" not in page(form.client, path_of(view))
+    Form(form.client, request_of(view)).send()
+    assert [state_of(one) for one in (view, joined)] == ["queued", "queued"]
 
 
 def test_opening_the_page_counts_as_seen_for_who_may_answer(world: World) -> None:
