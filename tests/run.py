@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.support_servers import find_postgres, postgres_cluster, redis_process
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKERS = "2"
+WORKERS = "3"
 MUST_RUN = frozenset({"sandbox", "browser", "postgres", "redis"})
 NOTHING_COLLECTED = 5
 

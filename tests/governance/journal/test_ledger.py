@@ -26,7 +26,7 @@ from kernel.record import Actor, system_actor
 from tests.governance.journal.writing import AGENT, CALL, NOW, PERSON, open_run, write
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
-CLOSED: dict[str, object] = {"state": "completed", "close_code": "done"}
+CLOSED: dict[str, object] = {"state": "completed", "close_code": "done", "reason": ""}
 REFUSED: dict[str, object] = {"network": "192.0.2.0/24", "reason": "refused", "count": 1}
 ROWS = (JournalEvent, JournalPayload, JournalPending)
 

@@ -23,7 +23,7 @@ from kernel.errors import UnavailableError
 from tests.governance.journal.writing import AGENT, NOW, open_run
 
 TABLES = (JournalEvent, JournalPayload, JournalPending, JournalSubjectKey)
-CLOSED = {"state": "completed", "close_code": "done"}
+CLOSED = {"state": "completed", "close_code": "done", "reason": ""}
 
 
 def append(run: str | None = None, *, event: str = "run.closed", data: object = None, **envelope: str) -> str:

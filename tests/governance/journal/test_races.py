@@ -65,4 +65,6 @@ def test_first_writers_about_one_subject_share_its_key() -> None:
     assert (JournalSubjectKey.objects.count(), Instance.objects.count()) == (1, 1)
     events = JournalEvent.objects.all()
     assert len(events) == WRITERS
-    assert all(open_data(event) == {"state": "completed", "close_code": "done"} for event in events)
+    assert all(
+        open_data(event) == {"state": "completed", "close_code": "done", "reason": ""} for event in events
+    )

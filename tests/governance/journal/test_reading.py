@@ -53,7 +53,7 @@ def test_what_was_recorded_is_read_back(content: object) -> None:
 @pytest.mark.parametrize("run", [True, False])
 def test_every_field_is_read_back(run: bool) -> None:
     event = write(run=open_run().id if run else None)
-    assert open_data(event) == {"state": "completed", "close_code": "done"}
+    assert open_data(event) == {"state": "completed", "close_code": "done", "reason": ""}
 
 
 @pytest.mark.parametrize("column", DAMAGE)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("kernel", "identity", "policy", "approvals", "sandbox", "vault", "governance", "palyra_site")
 FORM = re.compile(r"[a-z][a-z_]*\.[a-z][a-z_]*")
 SAMPLES: dict[object, object] = {str: "text", int: 7, bool: True, "Any": {"deep": [1, None]}}
-CLOSED = {"state": "completed", "close_code": "done"}
+CLOSED = {"state": "completed", "close_code": "done", "reason": ""}
 
 
 @dataclasses.dataclass(frozen=True)

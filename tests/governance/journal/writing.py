@@ -43,7 +43,7 @@ def write(
     **data: object,
 ) -> JournalEvent:
     """Record one event in a transaction of its own; without data, the reason why a run closed."""
-    fields = data or {"state": "completed", "close_code": "done"}
+    fields = data or {"state": "completed", "close_code": "done", "reason": ""}
     with transaction.atomic():
         written = record(event=event, actor=actor, subject=subject, now=now, data=fields, run=run, call=call)
     return JournalEvent.objects.get(id=written)
