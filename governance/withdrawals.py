@@ -43,11 +43,15 @@ _FORBIDDEN = frozenset(
 
 
 def withdraw_all_of(agent_id: str, actor: Actor, now: datetime) -> None:
-    """Withdraw what an agent asks that may not act any more. Its runs are held before anything ends."""
+    """Withdraw what an agent asks that may not act any more. Its runs are held before anything ends.
+
+    What it asks meanwhile in yet another run is left to the sweeper: that run is not held here.
+    """
     waiting = _pending().filter(requester_kind=PrincipalKind.AGENT, requester_id=agent_id)
-    for run_id in sorted(set(waiting.exclude(run_id="").values_list("run_id", flat=True))):
+    held = sorted(set(waiting.exclude(run_id="").values_list("run_id", flat=True)))
+    for run_id in held:
         hold_run(run_id)
-    for request_id in waiting.order_by("pk").values_list("pk", flat=True):
+    for request_id in waiting.filter(run_id__in=["", *held]).order_by("pk").values_list("pk", flat=True):
         _withdraw(request_id, CloseCode.AGENT_REVOKED, actor, now)
 
 

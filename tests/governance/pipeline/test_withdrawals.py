@@ -10,6 +10,8 @@ from governance import checks, withdrawals
 from governance.journal.ledger import record
 from governance.operations import agents, tokens, tools
 from governance.operations.sweeping import sweep
+from governance.runs.turns import hold_run
+from governance.selectors import CallView
 from identity import people
 from identity.models import ApiToken
 from kernel.clock import utc_now
@@ -43,6 +45,27 @@ def look() -> int:
         with transaction.atomic():
             withdrawals.look_at(request_id, SWEEPER, utc_now())
     return len(found)
+
+
+def test_what_is_asked_while_an_agent_is_suspended_is_left_to_the_sweeper(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run is not held, so ending it there could meet somebody who answers it, and wait in a circle."""
+    first, late = world.ask(), list[CallView]()
+
+    def hold(run_id: str) -> None:
+        hold_run(run_id)
+        late.append(world.ask())
+
+    monkeypatch.setattr(withdrawals, "hold_run", hold)
+    now = utc_now()
+    withdrawals.withdraw_all_of(world.agent_row.pk, SWEEPER, now)
+    monkeypatch.undo()
+    assert again(first).state == "cancelled"
+    assert [again(view).state for view in late] == ["awaiting_approval"]
+    owner = as_principal(world.owner, world.workspace, now)
+    agents.suspend(principal=owner, agent_id=world.agent_row.pk, reason="it asks odd things", now=now)
+    assert [again(view).state for view in late] == ["cancelled"]
 
 
 def test_suspending_an_agent_withdraws_what_it_asks_at_once(world: World) -> None:
