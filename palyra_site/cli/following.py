@@ -1,9 +1,10 @@
-"""Following the events of a run across whatever happens to the connection."""
+"""Following events, of a run or of what waits for a person, across whatever happens to the connection."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from palyra_site.cli.session import Session
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+QUESTIONS = "approval_request"
+_REMEMBERED = 10_000
+"""A new connection may tell again what the one before told in its last minute, or all that waits."""
 Event = Mapping[str, Any]
 
 
@@ -47,6 +51,34 @@ def follow_events(session: Session, run_id: str, *, after: str | None, names: st
                 raise
             session.world.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads clients
             pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def follow_questions(session: Session) -> Iterator[Event]:
+    """Yield the events of requests that this person could answer, each once: those that wait, then new ones.
+
+    Goes on until it is interrupted: a stream that ends or breaks once it had begun is opened again, after
+    1 to 30 s. What the server refuses is raised.
+    """
+    last: str | None = None
+    pause, begun = FIRST_PAUSE, False
+    seen: deque[str] = deque(maxlen=_REMEMBERED)
+    while True:
+        try:
+            for key, event in _frames(session.api.approvals.live_events(after=last, names=QUESTIONS)):
+                if begun and pause > FIRST_PAUSE:
+                    session.say("-- reconnected --")
+                begun, pause = True, FIRST_PAUSE
+                if event is not None and key not in seen:
+                    seen.append(key)
+                    last = key
+                    yield event
+        except CliError as error:
+            if last is not None and error.code == "event_gone":
+                last = None
+            elif not begun or error.exit_code is not Exit.UNREACHABLE:
+                raise
+        session.world.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads clients
+        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 def _frames(lines: Iterable[str]) -> Iterator[tuple[str, Event | None]]:

@@ -16,6 +16,8 @@ from palyra_site.cli.arguments import refuse_tokens, refuse_undecodable
 from palyra_site.cli.commands import (
     agents,
     approval_acts,
+    approval_export,
+    approval_watch,
     approvals,
     auth,
     bootstrap,
@@ -67,6 +69,8 @@ app = typer.Typer(
     "6 refused, 7 conflict, 8 not found, 10 still waiting, 11 the tool failed, 12 something found wrong.",
 )
 approval_acts.register(approvals.app)
+approval_watch.register(approvals.app)
+approval_export.register(approvals.app)
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(grants.app, name="grants")
 app.add_typer(denials.app, name="denials")

@@ -33,6 +33,10 @@ class Output:
         """Write a body that is no JSON: as it is, or made harmless on a terminal."""
         self._write((visible_lines(text) if self.terminal else text).rstrip("\n") + "\n")
 
+    def part(self, text: str) -> None:
+        """Write a part of JSON that comes in parts, none of which ends inside a string."""
+        self._write(safe_json(text) if self.terminal else text, utf8=True)
+
     def value(self, data: Mapping[str, Any]) -> None:
         """Write an object that was made here."""
         self.one(_compact(data), data)

@@ -90,6 +90,8 @@ COMMANDS = {
     "approvals show": ["GET /approvals/{approval_id}"],
     "approvals decide": ["POST /approvals/{approval_id}/decision"],
     "approvals cancel": ["POST /approvals/{approval_id}/cancel"],
+    "approvals watch": ["GET /approvals/events"],
+    "approvals export": ["GET /approvals/export"],
     "approvals patterns": ["GET /approvals/{approval_id}/patterns"],
     "approvals bulk-decide": ["POST /approvals/bulk-decision"],
     "approvals edit": ["POST /approvals/{approval_id}/edit"],
@@ -236,7 +238,6 @@ COMMANDS = {
 }
 """The route that each command is there for; `show` and the like read the same object first."""
 UNREACHED = {
-    "GET /approvals/events",
     "GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked",
     "POST /runs/{run_id}/raise-requests",
 }  # fmt: skip
