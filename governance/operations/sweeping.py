@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -44,41 +44,26 @@ def abandon_orphans(*, host: str, boot: str, now: datetime) -> int:
 
 @needs(None)
 def sweep(now: datetime) -> dict[str, int]:
-    """Do everything that nobody is waiting for; each item in its own transaction."""
-    done = {
-        "approvals_expired": _expire_questions(now),
-        "questions_looked_at": _guarded("questions", lambda: _look_at_questions(now)),
-        "answers_applied": _each(_answered_requests(), _apply_answer, now),
-        "approvals_reminded": _each(reminders.unopened_ids(now, SWEEP_LIMIT), _remind_one, now),
-        "executions_lost": _each(sandbox_selectors.lost_ids(now), _lose_one, now),
-        "executions_overdue": _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
-        "freezes_enforced": _guarded("freezes", lambda: freezes.enforce(now)),
-        "runs_expired": _each(_overdue_runs(now), _expire_run, now),
-        "grants_expired": _each(grant_selectors.grants_to_expire(now, SWEEP_LIMIT), _expire_grant, now),
-        "grants_announced": _each(
-            grant_selectors.grants_to_remind_of(now, SWEEP_LIMIT), _announce_grant, now
-        ),
-        "denials_forgotten": _guarded("denials", lambda: _forget_denials(now)),
-        "postures_expired": _guarded("postures", lambda: _expire_postures(now)),
-        "keys_forgotten": idempotency.sweep(now),
-        "rejections_written": _each(rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now),
-        "limits_forgotten": rate_limit.sweep(now),
-        "logins_forgotten": login_attempts.sweep(now),
-        "sessions_forgotten": sessions.sweep(now),
-        "sign_ins_forgotten": oidc_attempts.sweep(now),
-        "sightings_forgotten": sightings.sweep(now),
-        "jobs_lost": _jobs_lost(now),
-        "notifications_forgotten": _guarded("notifications", lambda: deliveries.forget(now=now)),
-        "decisions_forgotten": _guarded("decisions", lambda: _forget_decisions(now)),
-    }
-    if sandbox_selectors.queued_ids(1):
-        wakeup.ring()
-    if jobs.queued_ids(1):
-        wakeup.ring_jobs()
-    if notifier.waits(now):
-        wakeup.ring_notifications()
-    done["shadows_watched"] = simulations.watch_shadows(now)
+    """Do everything that nobody is waiting for; each item in its own transaction.
+
+    A part that fails is logged and keeps no other waiting.
+    """
+    done = {name: _guarded(name, partial(part, now)) for name, part in _PARTS.items()}
+    _guarded("wake-ups", lambda: _ring(now))
+    done["shadows_watched"] = _guarded("shadows", lambda: simulations.watch_shadows(now))
     return done
+
+
+def _ring(now: datetime) -> int:
+    """Ring for what is left behind, in case a wake-up was lost."""
+    waiting = {
+        wakeup.ring: bool(sandbox_selectors.queued_ids(1)),
+        wakeup.ring_jobs: bool(jobs.queued_ids(1)),
+        wakeup.ring_notifications: notifier.waits(now),
+    }
+    for ring in (ring for ring, waits in waiting.items() if waits):
+        ring()
+    return sum(waiting.values())
 
 
 def _jobs_lost(now: datetime) -> int:
@@ -225,3 +210,36 @@ def _overdue_runs(now: datetime) -> tuple[str, ...]:
 
 def _expire_run(run_id: str, actor: Actor, now: datetime) -> None:
     ending.end_run(hold_run(run_id), "expired", "timeout", "run_closed", actor, now)
+
+
+_PARTS: Mapping[str, Callable[[datetime], int]] = {
+    "approvals_expired": _expire_questions,
+    "questions_looked_at": _look_at_questions,
+    "answers_applied": lambda now: _each(_answered_requests(), _apply_answer, now),
+    "approvals_reminded": lambda now: _each(reminders.unopened_ids(now, SWEEP_LIMIT), _remind_one, now),
+    "executions_lost": lambda now: _each(sandbox_selectors.lost_ids(now), _lose_one, now),
+    "executions_overdue": lambda now: _each(sandbox_selectors.overdue_queue(now), _refuse_overdue, now),
+    "freezes_enforced": freezes.enforce,
+    "runs_expired": lambda now: _each(_overdue_runs(now), _expire_run, now),
+    "grants_expired": lambda now: _each(
+        grant_selectors.grants_to_expire(now, SWEEP_LIMIT), _expire_grant, now
+    ),
+    "grants_announced": lambda now: _each(
+        grant_selectors.grants_to_remind_of(now, SWEEP_LIMIT), _announce_grant, now
+    ),
+    "denials_forgotten": _forget_denials,
+    "postures_expired": _expire_postures,
+    "keys_forgotten": idempotency.sweep,
+    "rejections_written": lambda now: _each(
+        rejections.closed_minutes(now, SWEEP_LIMIT), _write_rejections, now
+    ),
+    "limits_forgotten": rate_limit.sweep,
+    "logins_forgotten": login_attempts.sweep,
+    "sessions_forgotten": sessions.sweep,
+    "sign_ins_forgotten": oidc_attempts.sweep,
+    "sightings_forgotten": sightings.sweep,
+    "jobs_lost": _jobs_lost,
+    "notifications_forgotten": lambda now: deliveries.forget(now=now),
+    "decisions_forgotten": _forget_decisions,
+}
+"""What a sweep does, in this order."""

@@ -229,6 +229,24 @@ def test_an_answer_at_the_end_of_the_time_comes_too_late(world: World) -> None:
     assert_ended_unrun(view, "expired", "approval.expired")
 
 
+def test_a_part_of_the_sweep_that_fails_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> tuple[str, ...]:
+        raise RuntimeError("the database says no")
+
+    view, rung = world.ask(), list[str]()
+    monkeypatch.setattr(f"{sweeping.__name__}.reminders.unopened_ids", broken)
+    monkeypatch.setattr(f"{sweeping.__name__}.sandbox_selectors.lost_ids", broken)
+    monkeypatch.setattr(f"{sweeping.__name__}.jobs.queued_ids", lambda limit: ("job",))
+    monkeypatch.setattr(f"{sweeping.__name__}.wakeup.ring_jobs", lambda: rung.append("jobs"))
+    done = sweeping.sweep(view.call.run.deadline_at)
+    assert (done["approvals_reminded"], done["executions_lost"], done["runs_expired"]) == (0, 0, 1)
+    assert rung == ["jobs"]
+    failed = [record.getMessage() for record in caplog.records if record.name == sweeping.__name__]
+    assert failed == ["the sweep of approvals_reminded failed", "the sweep of executions_lost failed"]
+
+
 def test_the_sweeper_ends_what_nobody_answered(world: World) -> None:
     view = world.ask()
     assert view.approval is not None
