@@ -162,7 +162,10 @@ class Grant(models.Model):
             models.CheckConstraint(condition=Q(expires_at__gt=F("not_before")), name="grant_expires_later"),
         )
         indexes = (
-            models.Index(fields=("status", "subject_type", "tool", "principal_id"), name="grant_lookup"),
+            # With the end, as what is due has it: SQLite would read every active grant by that otherwise.
+            models.Index(
+                fields=("status", "subject_type", "tool", "principal_id", "expires_at"), name="grant_lookup"
+            ),
             models.Index(fields=("status", "expires_at"), name="grant_due"),
         )
 

@@ -181,7 +181,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='grant',
-            index=models.Index(fields=['status', 'subject_type', 'tool', 'principal_id'], name='grant_lookup'),
+            index=models.Index(fields=['status', 'subject_type', 'tool', 'principal_id', 'expires_at'], name='grant_lookup'),
         ),
         migrations.AddIndex(
             model_name='grant',
