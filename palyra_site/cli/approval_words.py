@@ -73,8 +73,8 @@ def answer_rows(approval: Mapping[str, Any]) -> Iterator[Row]:
             "vote",
             " ".join(cell(vote[name]) for name in ("decision", "scope", "by", "comment") if vote.get(name)),
         )
-    if approval.get("eligible") is False:
-        reason, relation = approval.get("ineligible_reason"), approval.get("ineligible_relation")
+    reason, relation = approval.get("ineligible_reason"), approval.get("ineligible_relation")
+    if approval.get("eligible") is False and reason != "step_up_required":
         yield "you_may_answer", f"no: {reason}" + (f" ({relation})" if relation else "")
     options = _object(approval.get("options"))
     offered = [scope for scope in _objects(options.get("scopes")) if scope.get("offered")]

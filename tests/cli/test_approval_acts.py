@@ -217,7 +217,7 @@ def test_an_edit_shows_what_changes_and_sends_the_whole_input(shell: Shell) -> N
 
 @pytest.mark.parametrize(
     ("status", "state", "exits", "said"),
-    [(202, "awaiting_approval", 0, f"somebody else is asked: {OTHER}"), (200, "denied", 6, "")],
+    [(202, "awaiting_approval", 0, f"the new call waits for an answer: {OTHER}"), (200, "denied", 6, "")],
 )
 def test_an_edit_says_what_became_of_it(shell: Shell, status: int, state: str, exits: int, said: str) -> None:
     shell.typed = '{"path": "x"}'

@@ -112,7 +112,7 @@ def break_glass(
 def _versioned(session: Session, request_id: str) -> str:
     """Show one of many and return it with the version that was shown."""
     seen = session.api.approvals.show(request_id)
-    for line in aligned(brief_rows(seen.data)):
+    for line in (*aligned(brief_rows(seen.data)), ""):
         session.say(line)
     return etag_of(request_id, seen, None).strip('"')
 
@@ -149,7 +149,7 @@ def _end_as_edited(session: Session, answer: Answer) -> None:
     if not isinstance(after, dict):
         return
     if answer.status == 202:
-        session.say(f"somebody else is asked: {after.get('approval_id')}")
+        session.say(f"the new call waits for an answer: {after.get('approval_id')}")
     code = exit_for_call(str(after.get("call_state")), waited=False)
     if code is Exit.REFUSED:
         raise typer.Exit(code)
