@@ -12,8 +12,9 @@ from identity.roles import Permission
 FRESH_SECONDS = 300
 _STEP_UP_RISKS = frozenset({Risk.HIGH, Risk.CRITICAL})
 _KNOWN_RISKS = frozenset(Risk)
-_EDITS_COUNT = frozenset({Risk.LOW, Risk.MEDIUM})
+EDITS_COUNT = frozenset({Risk.LOW, Risk.MEDIUM})
 """Risks at which changing the arguments is an answer by itself, so the editor needs no second person."""
+EDITOR = "editor"
 
 DECIDED_WITH: Mapping[str, Permission] = {
     **dict.fromkeys(SubjectType, Permission.APPROVALS_DECIDE),
@@ -122,7 +123,8 @@ def may_break_glass(person: Reviewer, question: Question, now: datetime) -> Elig
         return Eligibility(False, "reviewer_is_agent")
     if not person.permitted:
         return Eligibility(False, "not_a_reviewer")
-    relation = relation_to(person.id, replace(question, requester_owner_id="", parties={}))
+    wrote = {party: part for party, part in question.parties.items() if part == EDITOR}
+    relation = relation_to(person.id, replace(question, requester_owner_id="", parties=wrote))
     if relation is not None:
         return Eligibility(False, "self_review", relation)
     if person.id in question.reviewer_ids:
@@ -144,7 +146,7 @@ def relation_to(person_id: str, question: Question) -> str | None:
         return "on_behalf_of"
     if person_id in question.excluded:
         return question.excluded_as
-    return "editor" if person_id == question.edited_by_id and question.risk not in _EDITS_COUNT else None
+    return EDITOR if person_id == question.edited_by_id and question.risk not in EDITS_COUNT else None
 
 
 def _code_is_fresh(person: Reviewer, question: Question, alone: bool, now: datetime) -> bool:

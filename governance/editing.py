@@ -12,9 +12,10 @@ from datetime import datetime
 from approvals import services as approvals
 from approvals.answers import refuse
 from approvals.editing import EditInput
+from approvals.eligibility import EDITS_COUNT
 from approvals.models import ApprovalRequest
 from approvals.selectors import eligibility_of
-from approvals.types import ReviewInput, Risk, Verdict
+from approvals.types import ReviewInput, Verdict
 from governance import closing
 from governance.calls import queue_call, write_call, write_proposal
 from governance.freeze_scopes import FROZEN
@@ -29,7 +30,6 @@ from kernel.errors import ConflictError, Detail, InvalidError, RefusedError
 from kernel.ids import new_id
 
 SUPERSEDED = "approval.superseded"
-_COUNTS_AS_ALLOW = frozenset({Risk.LOW, Risk.MEDIUM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,17 @@ def _draft(
         principal=agent,
         run=run,
         now=now,
-        edit=Edit(editor, before.id, asked.id),
+        edit=Edit(editor, before.id, asked.id, _editors_of(asked)),
     )
+
+
+def _editors_of(asked: ApprovalRequest) -> frozenset[str]:
+    """Return everybody who changed the call before: an edit of an edit still holds what they wrote."""
+    editors = set()
+    while asked.edited_from_id:
+        editors.add(asked.edited_by_id)
+        asked = ApprovalRequest.objects.defer("context_text").get(id=asked.edited_from_id)
+    return frozenset(editors)
 
 
 def _proposed(draft: Draft, before: ToolCall, now: datetime) -> ToolCall:
@@ -182,7 +191,7 @@ def _count_as_allow(
 
     What the new question asks of an editor who could give it, a fresh code, is asked for at once.
     """
-    if request.risk not in _COUNTS_AS_ALLOW:
+    if request.risk not in EDITS_COUNT:
         return request
     allowed = eligibility_of(request=request, principal=editor, otp_verified_at=edit.otp_verified_at, now=now)
     if allowed.code == "step_up_required":

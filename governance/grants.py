@@ -36,8 +36,8 @@ def proposal_of(
 ) -> GrantProposal:
     """Return a call as grants look at it; its fields are those a request about it would store."""
     parties = parties_to(draft.principal)
-    editor = draft.edit.by.id if draft.edit is not None else ""
-    own = {draft.principal.id, draft.principal.owner_id, parties.minter, editor}
+    editors = draft.edit.editors if draft.edit is not None else frozenset()
+    own = {draft.principal.id, draft.principal.owner_id, parties.minter, *editors}
     return GrantProposal(
         call_id=draft.call_id,
         subject_type=subject_of(target).type,

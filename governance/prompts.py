@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Count
 
+from approvals.eligibility import EDITOR, EDITS_COUNT
 from approvals.models import ApprovalRequest
 from approvals.types import ApprovalObligation, NewRequest, RequestStatus
 from governance.calls import action_digest_of, verdict_of
@@ -63,7 +64,7 @@ def new_request(
         requester_id=draft.principal.id,
         requester_owner_id=draft.principal.owner_id,
         minter_id=parties.minter,
-        parties=parties.others,
+        parties={**parties.others, **_earlier_editors(draft, risk)},
         workspace_id=draft.run.workspace_id,
         run_id=draft.run.id,
         session_id=draft.run.session_id,
@@ -79,6 +80,13 @@ def new_request(
         edited_from_id=draft.edit.request_id if draft.edit is not None else "",
         edited_by_id=draft.edit.by.id if draft.edit is not None else "",
     )
+
+
+def _earlier_editors(draft: Draft, risk: str) -> dict[str, str]:
+    """Return who wrote a part of the arguments, where that keeps them from answering."""
+    if draft.edit is None or risk in EDITS_COUNT:
+        return {}
+    return dict.fromkeys(draft.edit.earlier, EDITOR)
 
 
 def context_of(

@@ -86,11 +86,19 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A person's change of a waiting call: who made it, the call and the request it takes the place of."""
+    """A person's change of a waiting call: who made it, the call and the request it takes the place of.
+
+    `earlier` are the people whose changes that call came from.
+    """
 
     by: Principal
     call_id: str
     request_id: str
+    earlier: frozenset[str] = frozenset()
+
+    @property
+    def editors(self) -> frozenset[str]:
+        return self.earlier | {self.by.id}
 
 
 @dataclass(frozen=True, slots=True)

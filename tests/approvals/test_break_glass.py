@@ -139,6 +139,12 @@ def test_nobody_forces_what_they_ask_or_wrote_themselves(
     assert caught.value.extra == {"relation": relation}
 
 
+def test_nobody_forces_what_others_edited_after_them(cast: Cast) -> None:
+    parties = {cast.owner.pk: "editor"}
+    with pytest.raises(RefusedError, match="self_review"):
+        force(cast, ask(cast, replace(question(cast), parties=parties, minter_id=cast.owner.pk)))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "code"),
     [

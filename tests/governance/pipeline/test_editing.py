@@ -16,6 +16,7 @@ from governance.models import Reservation, Run, ToolCall
 from governance.operations import editing, runs
 from governance.selectors import CallView, newest_of, view_of
 from identity.models import Agent, User
+from identity.roles import WorkspaceRole
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import (
@@ -33,6 +34,7 @@ from tests.governance.pipeline.world import (
     LAUNCH,
     SLEEP,
     World,
+    add_person,
     again,
     attested,
     calls_used,
@@ -140,6 +142,28 @@ def test_an_editor_does_not_get_round_it_by_editing_once_more(world: World) -> N
     with pytest.raises(RefusedError) as own:
         edit(world, first, {"path": "c.txt", "content": "x"})
     assert (own.value.code, own.value.extra["relation"]) == ("self_review", "editor")
+
+
+def test_an_editor_does_not_answer_for_what_somebody_else_edited_after_them(world: World) -> None:
+    """Most of what is asked about may still be the first editor's words."""
+    now = utc_now()
+    third = add_person("third-approver", world.workspace, now, WorkspaceRole.APPROVER)
+    first = view_of(edit(world, world.propose("fs.write", WRITE), SAFER).after)
+    again_changed = {"path": "b.txt", "content": "y"}
+    second = view_of(edit(world, first, again_changed, by=world.second_approver).after)
+    for editor in (world.approver, world.second_approver):
+        with pytest.raises(RefusedError) as own:
+            world.answer(second, by=editor)
+        assert (own.value.code, own.value.extra["relation"]) == ("self_review", "editor")
+    assert world.answer(second, by=third).kind == "allowed"
+
+
+def test_where_everybody_has_edited_nobody_is_left_to_ask(world: World) -> None:
+    first = view_of(edit(world, world.propose("fs.write", WRITE), SAFER).after)
+    with pytest.raises(InvalidError) as nobody:
+        edit(world, first, {"path": "c.txt", "content": "x"}, by=world.second_approver)
+    assert nobody.value.errors[0].code == "approval.no_eligible_approver"
+    assert again(first).state == "awaiting_approval"
 
 
 def test_what_an_edit_makes_risky_is_not_the_editors_to_allow(world: World) -> None:
