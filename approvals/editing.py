@@ -29,21 +29,27 @@ class EditInput:
 
 
 def edit_arguments(
-    *, request_id: str, principal: Principal, edit: EditInput, now: datetime, record: Record
+    *,
+    request_id: str,
+    principal: Principal,
+    edit: EditInput,
+    now: datetime,
+    record: Record,
+    no_earlier_than: datetime | None = None,
 ) -> ApprovalRequest:
     """Close a question about a call as superseded; the caller asks the other one in its transaction.
 
     Needs what an answer needs, in the order of `record_review`: NotFoundError, ConflictError
     `already_decided`, PreconditionFailedError, the refusals of `may_review`, InvalidError
     `comment_required`. ConflictError `conflict` for a question about something else than a call. A
-    question whose time is over comes back expired, for the caller to commit.
+    question whose time is over, by `no_earlier_than` too, comes back expired, for the caller to commit.
     """
     request = ApprovalRequest.objects.select_for_update().filter(pk=request_id).first()
     if request is None or not may_see(principal, request, now):
         raise NotFoundError("not_found", "No such approval request.")
     if request.status != RequestStatus.PENDING:
         raise already_decided(request)
-    if now >= request.expires_at:
+    if max(now, no_earlier_than or now) >= request.expires_at:
         expire_now(request, now, record)
         return request
     if edit.seen_version is not None and edit.seen_version != request.version:

@@ -62,11 +62,16 @@ def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
     return ApprovalClaim(
         request=request,
         grant=request.grants.first(),
-        roles=frozenset(role for review in counting for role in review.roles),
+        roles=frozenset[str]().union(*(_kept_roles(request, review, now) for review in counting)),
         deciders=counted,
         count=len(counted),
         single_operator=any(review.single_operator or review.break_glass for review in counting),
     )
+
+
+def _kept_roles(request: ApprovalRequest, review: Review, now: datetime) -> frozenset[str]:
+    """Return the roles in which somebody answered and which they still have."""
+    return _role_texts(review.reviewer_id, request.workspace_id, now).intersection(review.roles)
 
 
 def outcome_of_call(call_id: str) -> ApprovalOutcome | None:
@@ -327,7 +332,7 @@ def question_of(request: ApprovalRequest) -> Question:
         reviewer_ids=frozenset(review.reviewer_id for review in request.reviews.all()),
         excluded=frozenset(request.obligations["excluded"]),
         excluded_as="starter" if request.subject_type == SubjectType.DEVICE_PAIRING else "author",
-        parties={**request.parties, **minter},
+        parties={**minter, **request.parties},
         on_behalf_of_id=request.on_behalf_of_id,
         edited_by_id=request.edited_by_id,
         workspace_id=request.workspace_id,

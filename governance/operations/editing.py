@@ -11,7 +11,7 @@ from approvals.editing import EditInput
 from approvals.eligibility import DECIDED_WITH
 from approvals.services import already_decided, edit_arguments
 from approvals.types import RequestStatus
-from governance import authority, idempotency, wakeup
+from governance import authority, idempotency, stepped_clock, wakeup
 from governance.authority import needs
 from governance.editing import Edited, replace_call
 from governance.idempotency import Ticket
@@ -46,7 +46,12 @@ def edit_request(
         with transaction.atomic(durable=True):
             hold_run_of_request(request_id)
             asked = edit_arguments(
-                request_id=request_id, principal=principal, edit=edit, now=now, record=record
+                request_id=request_id,
+                principal=principal,
+                edit=edit,
+                now=now,
+                record=record,
+                no_earlier_than=stepped_clock.no_earlier_than(now),
             )
             if asked.status != RequestStatus.EXPIRED:
                 authority.require_policy(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from django.db import transaction
 
+from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import policy_activation, policy_sets
-from identity.models import Workspace
+from identity.memberships import grant_membership
+from identity.models import Membership, Workspace
+from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
 from policy.activation import ActivationWish
 from policy.models import PolicySet
 from policy.set_selectors import require_set
 from tests.cast import principal
 from tests.governance.pipeline.test_claim import assert_refused
-from tests.governance.pipeline.world import ASKED, ECHO, World, again
+from tests.governance.pipeline.world import ASKED, ECHO, SHELL, World, again, claim
 from tests.policy.lifecycles import REASON, simulated
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +31,11 @@ CODE_FOR_NOTES = """@id("code_for_notes")
 @risk("low")
 forbid (principal, action == Palyra::Action::"tool.execute:asked.note", resource)
 unless { context has approval };
+"""
+
+ONLY_BY_ADMINS = """@id("only_by_admins")
+forbid (principal, action == Palyra::Action::"tool.execute:asked.note", resource)
+when { context has approval && !context.approval.roles.contains("admin") };
 """
 
 
@@ -85,3 +94,25 @@ def test_an_answer_does_not_count_for_a_rule_that_asks_only_since(world: World) 
     put_in_force(world, CODE_FOR_NOTES)
     world.run(again(asked))
     assert_refused(asked, "approval.policy_changed", "policy")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_role_that_was_lost_since_the_answer_counts_in_no_rule(world: World, kept: bool) -> None:
+    """The approver answered as an admin and an approver, and is at least the latter still."""
+    with transaction.atomic():
+        grant_membership(
+            user=world.approver,
+            workspace=world.workspace,
+            role=WorkspaceRole.ADMIN,
+            actor=SHELL,
+            now=utc_now(),
+            record=record,
+        )
+    put_in_force(world, ONLY_BY_ADMINS)
+    view = world.allowed(world.ask(ASKED))
+    if kept:
+        assert claim(world, view).call.id == view.call.id
+        return
+    Membership.objects.get(user=world.approver, role=WorkspaceRole.ADMIN).delete()
+    world.run(view)
+    assert_refused(view, "policy.changed", "policy")

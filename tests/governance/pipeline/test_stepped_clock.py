@@ -15,6 +15,7 @@ from governance.stepped_clock import no_earlier_than
 from kernel.clock import utc_now
 from kernel.errors import ConflictError
 from tests.governance.pipeline.test_claim import assert_refused
+from tests.governance.pipeline.test_editing import edit
 from tests.governance.pipeline.test_grants import granted
 from tests.governance.pipeline.world import ASKED, SHELL, World
 
@@ -55,6 +56,15 @@ def test_what_expired_before_the_clock_was_set_back_is_not_allowed_after(world: 
     outcome = caught.value.extra["outcome"]
     assert isinstance(outcome, dict)
     assert outcome["decision"] == "expired"
+    assert ApprovalRequest.objects.get(pk=view.call.approval_id).status == "expired"
+
+
+def test_what_expired_before_the_clock_was_set_back_is_not_edited_after(world: World) -> None:
+    now = utc_now()
+    view = world.ask(now=now)
+    something_happens(world, now + timedelta(seconds=606))
+    with pytest.raises(ConflictError, match="already_decided"):
+        edit(world, view, now=now)
     assert ApprovalRequest.objects.get(pk=view.call.approval_id).status == "expired"
 
 
