@@ -33,16 +33,20 @@ def create_grant(
 ) -> Grant:
     """Make the grant of an allowed request and tie the covered calls to it.
 
-    It reaches as far as all who allowed agree. `asked` is the call as the caller knows it: without it
+    It reaches as far as all who allowed agree; ConflictError `run.closed` for a session that is over.
+    `asked` is the call as the caller knows it: without it
     nobody can say what another call would have to be like, and the answer is for these calls, once.
     """
     scope, ttl_ms, bound = narrowest([_allow(review, request, asked) for review in allows])
+    ends_at = asked.session_ends_at if asked else None
+    if scope is Scope.SESSION and ends_at is not None and ends_at <= now:
+        raise ConflictError("run.closed", "The run that this session stands for is over.")
     terms = grant_terms(
         scope,
         ttl_ms,
         covered_calls=len(covered),
         max_uses=request.obligations["max_uses"] if scope is not Scope.ONCE else None,
-        session_ends_at=asked.session_ends_at if asked else None,
+        session_ends_at=ends_at,
         now=now,
     )
     grant = _insert(request, terms, bound, asked, now)

@@ -16,7 +16,7 @@ from governance.calls import action_digest_of
 from governance.gates import Finding, Gate, GateDenied, GateLog, denied, passed
 from governance.journal.ledger import record
 from governance.models import ToolCall
-from governance.obligations import build_obligation
+from governance.obligations import approval_needed, build_obligation
 from governance.proposals import Claim, Draft, Found, Placement, Proposal, Target
 from governance.recording import record_fault
 from governance.runner import Worker
@@ -145,7 +145,7 @@ def look_again(
     log.take(Gate.POLICY, lambda: _still_permitted(draft, target, found, approval))
     log.take(Gate.BUDGET, lambda: _still_held(call))
     if call.approval_id is None and call.grant_id is None:
-        log.take(Gate.APPROVAL, lambda: _still_unasked(found))
+        log.take(Gate.APPROVAL, lambda: _still_unasked(found, target))
         return Looked(target)
     proposal = log.take(Gate.APPROVAL, lambda: _grant_usable(call, draft, target, found, approval))
     return Looked(target, approval, proposal)
@@ -245,9 +245,11 @@ def _still_held(call: ToolCall) -> Finding[bool]:
     return passed(True, "budget.reserved")
 
 
-def _still_unasked(found: Found) -> Finding[bool]:
-    if found.posture is not None and found.posture.state == "ask_each_time":
-        return denied(POLICY_CHANGED, "The tool's posture now asks for a person.")
+def _still_unasked(found: Found, target: Target) -> Finding[bool]:
+    if found.decision is None or found.posture is None:
+        raise ValueError("gate 9 stands behind gates 5 and 7")
+    if approval_needed(found.decision, found.posture, target):
+        return denied(POLICY_CHANGED, "The call now asks for a person.")
     return passed(True, "approval.not_required")
 
 

@@ -25,7 +25,7 @@ from identity.models import Membership, User
 from identity.roles import WorkspaceRole
 from identity.tokens import TokenKind
 from kernel.clock import utc_now
-from kernel.errors import InvalidError, RefusedError
+from kernel.errors import ConflictError, InvalidError, RefusedError
 from tests.governance.pipeline.test_new_rules import put_in_force
 from tests.governance.pipeline.world import (
     ASKED,
@@ -143,6 +143,14 @@ def test_without_a_session_it_is_the_run(world: World) -> None:
     assert grant.expires_at <= run.deadline_at
     assert world.propose(ASKED, run=run).state == "queued"
     assert world.propose(ASKED).state == "awaiting_approval"
+
+
+def test_a_session_that_is_over_is_not_granted(world: World) -> None:
+    view = world.ask(ASKED, run=world.open_run(ttl_seconds=60))
+    with pytest.raises(ConflictError) as over:
+        world.answer(view, scope="session", now=utc_now() + timedelta(seconds=61))
+    assert over.value.code == "run.closed"
+    assert again(view).state == "awaiting_approval"
 
 
 def test_temporary_needs_a_duration_and_ends_with_it(world: World) -> None:
