@@ -138,9 +138,11 @@ class _Round:
     def _start_mail(self) -> bool:
         if MAIL in self.flights or MAIL in self.skipped:
             return False
-        found = mail.due_ids(self.clock(), 1)
+        due = mail.due_ids(self.clock(), 1 + len(self.skipped))
+        found = [one for one in due if f"{MAIL} {one}" not in self.skipped][:1]
         for mail_id in found:
-            posting = self._guarded(MAIL, partial(deliveries.claim_mail, mail_id=mail_id, now=self.clock()))
+            take = partial(deliveries.claim_mail, mail_id=mail_id, now=self.clock())
+            posting = self._guarded(f"{MAIL} {mail_id}", take)
             if posting is not None:
                 self._start(MAIL, partial(self.network.send, posting), self._mail_settling(posting))
         return bool(found)

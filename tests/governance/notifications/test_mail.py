@@ -23,7 +23,7 @@ from approvals.types import Risk
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.notifications import mail
-from governance.notifications.mail import RETRY_SECONDS
+from governance.notifications.mail import RETRY_SECONDS, Posting
 from governance.notifications.models import MailDelivery, OutboxEvent
 from governance.notifications.subscriptions import Wishes, is_quiet, wants, wishes_of
 from governance.operations import deliveries, subscriptions, sweeping
@@ -171,6 +171,28 @@ def test_a_server_that_fails_is_tried_again_and_then_given_up(world: World) -> N
     assert (row.state, row.attempt, row.error) == ("abandoned", 5, "SMTPServerDisconnected")
     assert len(receiver.mails) == len(RETRY_SECONDS) + 1
     assert ApprovalRequest.objects.filter(pk=asked.pk).values().get() == before
+
+
+def test_a_mail_that_cannot_be_taken_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe(world, world.cast.approver)
+    world.ask()
+    world.ask(now=later(seconds=1))
+    claim_mail, refused = deliveries.claim_mail, list[int]()
+
+    def claim(*, mail_id: int, now: datetime) -> Posting | None:
+        if not refused or mail_id in refused:
+            refused.append(mail_id)
+            raise KeyError("a fact that no mail can do without")
+        return claim_mail(mail_id=mail_id, now=now)
+
+    monkeypatch.setattr(deliveries, "claim_mail", claim)
+    receiver = Receiver()
+    receiver.run(later(seconds=2))
+    assert len(refused) == 1
+    assert [posting.mail_id for posting in receiver.mails] != refused
+    assert sorted(MailDelivery.objects.values_list("state", flat=True)) == ["delivered", "pending"]
 
 
 def test_a_fault_of_the_server_is_a_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
