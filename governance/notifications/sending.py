@@ -19,7 +19,8 @@ from governance.safety.visible import visible
 SECONDS = 10.0
 MOST_READ = 4_096
 MOST_EXCERPT = 1_024
-LOOKUPS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-lookup")
+LOOKUPS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="webhook-lookup")
+"""Four for each attempt that goes side by side: a name server that hangs outlasts the attempt."""
 
 Resolve = Callable[[str, int, float], tuple[str, ...]]
 
@@ -41,7 +42,10 @@ class RefusedAddressError(Exception):
 def resolve(host: str, port: int, seconds: float) -> tuple[str, ...]:
     """Return the addresses of a name within `seconds`. Raises TimeoutError or OSError."""
     lookup = LOOKUPS.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = lookup.result(timeout=seconds)
+    try:
+        found = lookup.result(timeout=seconds)
+    finally:
+        lookup.cancel()  # one whose turn did not come is not made for nobody
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,6 +226,23 @@ def test_a_lookup_that_hangs_ends_with_the_attempt(monkeypatch: pytest.MonkeyPat
         assert post(f"https://{NAME}/", {}, BODY, reach=Reach(), seconds=0.1).error == "timeout"
     finally:
         over.set()
+
+
+def test_a_lookup_whose_turn_did_not_come_is_not_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, asked = Event(), list[object]()
+
+    def hang(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        over.wait(5)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with ThreadPoolExecutor(max_workers=1) as one_at_a_time:
+        monkeypatch.setattr(sending, "LOOKUPS", one_at_a_time)
+        for host in ("first.example", "second.example"):
+            assert post(f"https://{host}/", {}, BODY, reach=Reach(), seconds=0.05).error == "timeout"
+        over.set()
+    assert asked == ["first.example"]
 
 
 def test_a_fault_of_ours_is_an_answer_too() -> None:
