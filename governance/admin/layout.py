@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from approvals.break_glass import overdue
 from approvals.selectors import pending_for
 from governance import bootstrapped
 from governance.admin.access import Visit
@@ -61,6 +62,8 @@ DESTINATIONS = (
     Destination("Now", "Home", "home", "admin:index", None),
     Destination("Now", "Approvals", "inbox", "admin:approvals", Permission.APPROVALS_READ),
     Destination("Now", "Grants", "key", "admin:grants", Permission.APPROVALS_READ),
+    Destination("Now", "Noise", "pulse", "admin:noise", Permission.APPROVALS_READ),
+    Destination("Now", "Break-glass", "alert", "admin:break_glass_reviews", Permission.APPROVALS_READ),
     Destination("Govern", "Policy", "policy", "admin:policy", Permission.POLICY_READ),
     Destination("Govern", "Tools", "tool", "admin:tools", Permission.TOOLS_READ),
     Destination("Govern", "Posture", "hand", "admin:posture", Permission.TOOLS_READ),
@@ -72,6 +75,7 @@ DESTINATIONS = (
     Destination("Record", "Calls", "call", "admin:calls", Permission.CALLS_READ),
     Destination("Record", "Journal", "journal", "admin:journal", Permission.JOURNAL_READ),
     Destination("System", "Freeze", "ban", "admin:freezes", Permission.RUNS_READ),
+    Destination("System", "Webhooks", "call", "admin:webhooks", Permission.WEBHOOKS_MANAGE),
     Destination("System", "Feature flags", "check", "admin:flags", Permission.WORKSPACE_READ),
     Destination("System", "Executions", "execution", "admin:executions", Permission.CALLS_READ),
 )
@@ -85,6 +89,12 @@ _BOOTSTRAP = Banner(
     "bootstrap.json in the server's home holds the owner's password, authenticator seed and token. Set up "
     "an authenticator of your own, then end them.",
     "admin:clear_bootstrap", "End them",
+)  # fmt: skip
+_OVERDUE = Banner(
+    "bad", "alert", "A decision that you forced waits for its review",
+    "Nobody has said within a day whether it was justified. Until somebody does, you cannot break the glass "
+    "again.",
+    "admin:break_glass_reviews", "Look at it",
 )  # fmt: skip
 
 
@@ -148,7 +158,9 @@ def _pending(visit: Visit) -> str:
 
 
 def banners(visit: Visit) -> tuple[Banner, ...]:
-    """Return the standing warnings of the installation."""
+    """Return the standing warnings of the installation and of this person."""
     alone = sole_holder(Permission.APPROVALS_DECIDE, visit.now) is not None
     left = bootstrapped.is_left()
-    return tuple(banner for holds, banner in ((alone, _ALONE), (left, _BOOTSTRAP)) if holds)
+    late = overdue(visit.principal.id, visit.now).exists()
+    standing = ((late, _OVERDUE), (alone, _ALONE), (left, _BOOTSTRAP))
+    return tuple(banner for holds, banner in standing if holds)

@@ -9,24 +9,32 @@ from approvals.types import ReviewInput
 from governance import pipeline
 from governance.selectors import CallView
 from identity.models import User
-from identity.types import AuthStrength
+from identity.types import AuthStrength, Principal
 from kernel.clock import utc_now
 from tests.cast import principal
 from tests.governance.admin.world import World
 
 
+def acting(world: World, person: User) -> Principal:
+    """Return a person as the console knows them right after a code."""
+    return principal(person, world.workspace, strength=AuthStrength.FRESH_MFA, now=utc_now())
+
+
 def answered(world: World, view: CallView, by: User | None = None, **answer: Any) -> None:
     """Answer the request of a call, by the approver unless somebody else is named, with a fresh code."""
-    now, person = utc_now(), by or world.approver
-    who = principal(person, world.workspace, strength=AuthStrength.FRESH_MFA, now=now)
+    now = utc_now()
     given: dict[str, Any] = {
         "verdict": "allow",
         "comment": "for the test",
         "otp_verified_at": now,
         "surface": "console",
+        **answer,
     }
     pipeline.review(
-        request_id=view.call.approval_id or "", principal=who, answer=ReviewInput(**given), now=now
+        request_id=view.call.approval_id or "",
+        principal=acting(world, by or world.approver),
+        answer=ReviewInput(**given),
+        now=now,
     )
 
 

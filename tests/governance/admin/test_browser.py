@@ -108,7 +108,8 @@ def _pages(console: Console) -> dict[str, str]:
     world = console.world
     token = ApiToken.objects.filter(principal_agent=world.agent).values_list("pk", flat=True)[0]
     lists = (
-        "approvals", "grants", "grants/denials", "freezes", "calls", "runs", "tools", "policy", "journal", "agents", "executions",
+        "approvals", "approvals/noise", "approvals/break-glass", "grants", "grants/denials", "webhooks",
+        "webhooks/new", "freezes", "calls", "runs", "tools", "policy", "journal", "agents", "executions",
         "users", "workspaces", "tokens", "my-tokens",
     )  # fmt: skip
     return {

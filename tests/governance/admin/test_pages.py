@@ -14,9 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from governance.admin.site import PAGES, site
 from governance.admin.verbs import NEEDS
 from governance.models import Run
+from governance.notifications.models import WebhookEndpoint
+from governance.operations import webhooks
 from identity.models import Agent, ApiToken
 from identity.roles import MATRIX, Permission, WorkspaceRole
-from tests.governance.admin.answering import granted
+from kernel.clock import utc_now
+from tests.governance.admin.answering import acting, granted
 from tests.governance.admin.world import World, count_words, propose, sign_in, write_file
 from tests.policy.lifecycles import draft as draft_set, person, simulated
 from tests.support_rules import template_faults
@@ -87,6 +90,7 @@ def paths_of(world: World) -> dict[str, str]:
         "file": rules.files.values_list("name", flat=True)[0],
         "number": "1",
         "request_id": view.call.approval_id or "",
+        "webhook_id": webhook_of(world).pk,
         "grant_id": granted(world, write_file(world.kept, path="notes/granted.md")).pk,
         "call_id": view.call.pk,
         "run_id": view.call.run_id,
@@ -105,6 +109,17 @@ def paths_of(world: World) -> dict[str, str]:
         for route, view, _ in PAGES
         if not route.endswith("cancel/") and not hasattr(view, NEEDS)
     }
+
+
+def webhook_of(world: World) -> WebhookEndpoint:
+    """Return an endpoint of the workspace. Nothing is sent to it."""
+    told = webhooks.create(
+        principal=acting(world, world.owner),
+        url="https://hooks.example.com/",
+        event_types=["*"],
+        now=utc_now(),
+    )
+    return told.endpoint
 
 
 @pytest.mark.parametrize("name", sorted(ROLES))
@@ -290,7 +305,7 @@ def test_lists_are_walked_by_key_in_both_directions(world: World, monkeypatch: p
 @pytest.mark.parametrize("route", LISTS)
 def test_no_list_counts_or_asks_once_per_row(world: World, route: str) -> None:
     client = sign_in(world.owner)
-    for n in range(2):
+    for n in range(3):
         write_file(world.agent, path=f"first/{n}.md")
         count_words(world.agent)
     few = _queries(client, route)
