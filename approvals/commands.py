@@ -43,6 +43,15 @@ _STARTERS = """
     lualatex gs magick convert qemu logrotate tcpdump xdg-open open xterm fzf
     command exec eval source split busctl dbus-send start-stop-daemon
 """
+_PLAIN = """
+    b2sum base32 base64 basename bunzip2 bzip2 cat chgrp chmod chown cksum cmp column comm cp cut df diff
+    dirname du echo egrep expand expr false fgrep file fmt fold grep gunzip gzip head hexdump id join ln ls
+    md5sum mkdir mv nl od paste printf pwd readlink realpath rev rm rmdir seq sha1sum sha224sum sha256sum
+    sha384sum sha512sum sleep stat strings sum tac tail tee test touch tr tree true truncate tsort uname
+    unexpand uniq unxz wc xxd xz zcat zstd
+"""
+_ON_DATA = frozenset(_PLAIN.split())
+"""Programs to which every file is data, whatever stands in it."""
 _RUN_OTHERS = frozenset((_SHELLS + _INTERPRETERS + _STARTERS).lower().split())
 
 
@@ -74,10 +83,22 @@ def may_generalise(program: object) -> bool:
         return False
     if "/" in program and (not program.startswith("/") or path_parts(program[1:]) is None):
         return False
-    name = program.rsplit("/", 1)[-1].lower().removesuffix(".exe")
+    name = _name_of(program)
     if not name or name.startswith(_BEGINNINGS) or name.startswith(("-", ".")):
         return False
     return name not in _RUN_OTHERS and _VERSION.sub("", name) not in _RUN_OTHERS
+
+
+def works_on_data(program: object) -> bool:
+    """Tell whether a program that an agent chose is known to take its files as data.
+
+    Nobody has a list of all that run what stands in a file, so one that is not known is taken for such.
+    """
+    return isinstance(program, str) and may_generalise(program) and _name_of(program) in _ON_DATA
+
+
+def _name_of(program: str) -> str:
+    return program.rsplit("/", 1)[-1].lower().removesuffix(".exe")
 
 
 def tokens_of(value: object) -> tuple[str, ...] | None:

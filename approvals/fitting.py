@@ -87,9 +87,14 @@ def _check_limits(constraint: Constraint, value: object, kind: Kind) -> None:
 def _check_program(
     constraints: tuple[Constraint, ...], approved: Mapping[str, object], shape: ToolShape
 ) -> None:
-    """A command widens as far as its program is known and takes its arguments as plain data."""
-    if not commands.may_generalise(program_of(shape, approved)):
-        _too_broad(constraints[0], "Programs that run other programs are approved call by call.")
+    """A command widens as far as its program is known and takes its arguments as plain data.
+
+    For the program of a template somebody vouched who registered the tool, unless it is one that runs others.
+    """
+    widens = commands.may_generalise if shape.argv_template else commands.works_on_data
+    if not widens(program_of(shape, approved)):
+        detail = "Programs that run others, or that nobody knows here, are approved call by call."
+        _too_broad(constraints[0], detail)
     vectors = [constraint for constraint in constraints if constraint.op is Op.ARGV]
     if not vectors:
         return

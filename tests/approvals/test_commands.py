@@ -175,6 +175,21 @@ def test_a_program_that_is_no_plain_name_does_not(program: object) -> None:
     assert not may_generalise(program)
 
 
+@pytest.mark.parametrize(
+    "program", ["ipython", "coverage", "run-parts", "linux64", "fakeroot", "elvish", "/opt/bin/deploy", "x"]
+)
+def test_a_program_that_an_agent_chose_and_nobody_knows_is_approved_call_by_call(program: str) -> None:
+    """What it makes of another file nobody can tell; with a template whoever registered it could."""
+    asked = {"command": program, "args": ["-v", "src/a"], "timeout_ms": 1000}
+    for constraint in (("/args", "argv", {"under": "src"}), ("/timeout_ms", "lte", 5000)):
+        with pytest.raises(InvalidError) as refused:
+            bound(asked, RUN, constraint)
+        assert refused.value.code == "pattern_too_broad"
+    template = custom({"file": text()}, "process_exec", argv=(program, "{file}"))
+    found = bound({"file": "src/a"}, template, ("/file", "path_prefix", "src"))
+    assert matches(found, {"file": "src/b"})
+
+
 def test_the_program_stays_the_same_while_its_arguments_widen() -> None:
     asked = {"command": "wc", "args": ["-l", "src/a"]}
     found = bound(asked, RUN, ("/args", "argv", {"under": "src"}))
