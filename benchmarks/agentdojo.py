@@ -40,6 +40,7 @@ from policy.types import (
     AgentFacts,
     Effect,
     EntityRef,
+    PolicyDecision,
     PolicyEvaluationConfig,
     PolicyRequest,
     PolicyRequestContext,
@@ -198,6 +199,9 @@ class Judge:
         return session
 
     def decide(self, session: Session, name: str, arguments: dict[str, Any]) -> Effect:
+        return self.decision(session, name, arguments).effect
+
+    def decision(self, session: Session, name: str, arguments: dict[str, Any]) -> PolicyDecision:
         tool = self.tools[name]
         flow = flow_of(tool, arguments)
         context = PolicyRequestContext(
@@ -222,7 +226,7 @@ class Judge:
         )
         if decision.effect is Effect.DENY:
             raise RuntimeError(f"{name}: {decision.reason}")  # would count as stopped and flatter us
-        return decision.effect
+        return decision
 
     def ran(self, session: Session, name: str, arguments: dict[str, Any], answer: int) -> None:
         flow = flow_of(self.tools[name], arguments)

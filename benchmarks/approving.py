@@ -30,6 +30,7 @@ from identity.selectors import principal_of_user
 from identity.sessions import Browser
 from identity.types import AuthStrength, Principal
 from kernel.clock import utc_now
+from palyra_site import broker
 from sandbox.selection import Probe
 from sandbox.types import Executor
 
@@ -112,6 +113,7 @@ class Scene:
 def scene(ready: Ready) -> Scene:
     """Return the cast, after a worker host was seen and the agent may ask as often as a benchmark does."""
     now = utc_now()
+    broker.make_folders()
     installation.announce_worker(
         host="benchmark", boot="1", probe=Probe(executors=frozenset(Executor)), now=now
     )
