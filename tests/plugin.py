@@ -47,14 +47,34 @@ for _variable in ("PALYRA_WORKSPACES_DIR", "PALYRA_SANDBOX_DIR"):
     _make_place(_variable)
 
 
-CONSOLE = Path(__file__).parent / "governance" / "admin"
+GOVERNANCE = Path(__file__).parent / "governance"
+CONSOLE = GOVERNANCE / "admin"
+WIRE = frozenset(
+    GOVERNANCE / "api" / f"test_{name}.py"
+    for name in (
+        "answers",
+        "authentication",
+        "authzen",
+        "authzen_certification",
+        "bodies",
+        "edge",
+        "errors",
+        "features",
+        "identity_shapes",
+        "matrix",
+        "openapi",
+        "strangers",
+    )
+)
+"""What is said over HTTP, to whom and in which shape: no matter of the database."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Write each test's needs into the report, so that the runner can tell a skip that must not be.
 
     With `PALYRA_TEST_STORED` set, tests that touch no database are left out, and those of what pages of
-    the console say: on another database they go through the walk over every page and through the races.
+    the console and bare HTTP say: on another database they go through the walk over every page, through
+    the other tests of the API and through the races.
     """
     for item in items:
         item.user_properties.extend(("needs", need) for need in NEEDS if item.get_closest_marker(need))
@@ -65,7 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_stored(item: pytest.Item) -> bool:
-    if item.path.parent == CONSOLE and item.path.stem != "test_pages":
+    is_words = item.path in WIRE or (item.path.parent == CONSOLE and item.path.stem != "test_pages")
+    if is_words:
         return item.get_closest_marker("postgres") is not None
     asked = set(getattr(item, "fixturenames", ()))
     marked = item.get_closest_marker("django_db") or item.get_closest_marker("postgres")
