@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from approvals.models import ApprovalRequest
+from governance import exporting as reading
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import exporting
@@ -108,6 +112,20 @@ def test_a_cursor_serves_only_its_own_filters_and_person(world: World) -> None:
     assert_problem(other_filter, 400, "invalid_cursor")
     other_person = world.owner.get(f"approvals/export?limit=1&cursor={cursor}")
     assert_problem(other_person, 400, "invalid_cursor")
+
+
+def test_no_writer_waits_while_records_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SQLite a transaction keeps every other writer out as long as it lasts."""
+    depths, read = list[int](), reading.records
+
+    def watched(rows: Sequence[ApprovalRequest]) -> list[dict[str, Any]]:
+        depths.append(len(connection.atomic_blocks))
+        return read(rows)
+
+    decided(world)
+    monkeypatch.setattr(f"{exporting.__name__}.records", watched)
+    lines(auditor(world).get("approvals/export"))
+    assert depths == [len(connection.atomic_blocks)]
 
 
 def test_the_taking_is_in_the_journal(world: World) -> None:
