@@ -32,6 +32,7 @@ MOST_REVIEWED = 50
 OWN = "You made this decision; somebody else says whether it was justified."
 SAID = "What you said is on record."
 FINDINGS = (
+    ("", "Choose"),
     (ReviewFinding.JUSTIFIED.value, "Justified"),
     (ReviewFinding.UNJUSTIFIED.value, "Not justified"),
 )

@@ -111,7 +111,7 @@ def shown(visit: Visit, call_id: str, answered: Answered | None = None) -> HttpR
             "names": names,
             "is_ambiguous": view.state is CallState.AMBIGUOUS,
             "resolve": form_of(visit, "resolve", resolve_offer(visit, view), answered),
-            "outcomes": [(one, one.capitalize()) for one in OUTCOMES],
+            "outcomes": [("", "Choose"), *((one, one.capitalize()) for one in OUTCOMES)],
             "longest_note": LONGEST_NOTE,
         },
         status=answered.told.status if answered else 200,

@@ -19,6 +19,7 @@ from governance.admin.pages import page
 from governance.admin.paging import ListPage, choice_filter, list_page, text_filter
 from governance.admin.verbs import Answered, Offer, form_of, offer
 from governance.grants import shape_of, shown as shown_words, words_with
+from governance.models import ToolCall
 from governance.selectors import visible_calls
 from governance.staleness import Stale, plainly_stale, stale_because
 from identity.models import Agent
@@ -53,11 +54,15 @@ STALE_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class GrantRow:
-    """One grant as listed. `stale` says why an active one covers nothing; empty for one that counts."""
+    """One grant as listed; `resource` is what the allowed call was about.
+
+    `stale` says why an active one covers nothing, and is empty for one that counts.
+    """
 
     grant: Grant
     state: str
     words: str
+    resource: str
     stale: str
     givers: tuple[str, ...]
     may_revoke: bool
@@ -248,6 +253,8 @@ def _rows(visit: Visit, found: list[Grant], *, in_full: bool) -> list[GrantRow]:
         for grant in found
     }
     names = names_of(one for people in givers.values() for one in people)
+    asked = ToolCall.objects.filter(pk__in=[grant.request.subject_id for grant in found])
+    resources = dict(asked.values_list("pk", "resource"))
     tools = {(grant.tool, grant.tool_definition_hash) for grant in found}
     shapes = {key: shape_of(*key) for key in tools}
     if in_full:
@@ -259,6 +266,7 @@ def _rows(visit: Visit, found: list[Grant], *, in_full: bool) -> list[GrantRow]:
             visit,
             grant,
             words=words_with(grant, shapes[grant.tool, grant.tool_definition_hash]),
+            resource=resources.get(grant.request.subject_id) or "",
             stale=stale.get(grant.pk),
             givers=tuple(names.get(one, one) for one in givers[grant.pk]),
         )
@@ -266,13 +274,16 @@ def _rows(visit: Visit, found: list[Grant], *, in_full: bool) -> list[GrantRow]:
     ]
 
 
-def _row(visit: Visit, grant: Grant, *, words: str, stale: Stale | None, givers: tuple[str, ...]) -> GrantRow:
+def _row(
+    visit: Visit, grant: Grant, *, words: str, resource: str, stale: Stale | None, givers: tuple[str, ...]
+) -> GrantRow:
     state = shown_state(grant, visit.now)
     is_active = state == GrantStatus.ACTIVE
     return GrantRow(
         grant=grant,
         state=state,
         words=words,
+        resource=resource,
         stale=STALE_WORDS[stale] if stale else "",
         givers=givers,
         may_revoke=is_active and visit.holds(REVOKE, grant.workspace_id),

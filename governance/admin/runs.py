@@ -110,6 +110,7 @@ def shown(visit: Visit, run_id: str, answered: Answered | None = None) -> HttpRe
             "sees_labels": visit.holds(Permission.TOOLS_READ),
             "cancel": form_of(visit, "cancel", cancel_offer(visit, run), answered),
             "complete": form_of(visit, "complete", complete_offer(visit, view), answered),
+            "is_moving": _moves(view),
             "refresh": answered is None and _moves(view),
         },
         status=answered.told.status if answered else 200,

@@ -38,7 +38,8 @@ def test_a_grant_stands_in_words_with_who_allowed_it_and_its_uses(world: World) 
     grant = granted(world, count_words(world.agent), pattern=UNDER_NOTES)
     client = sign_in(world.auditor)
     row = page(client, GRANTS).partition("<tbody>")[2].partition("</tr>")[0]
-    for words in ("demo.wc under notes", "demo-agent", "0 of 100", "approver", "Active", "session"):
+    for words in ("demo.wc under notes", "notes/ideas.txt", "demo-agent", "0 of 100", "approver", "Active",
+                  "Session"):  # fmt: skip
         assert words in row, words
     detail = page(client, f"{GRANTS}{grant.pk}/")
     for words in (
