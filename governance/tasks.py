@@ -26,13 +26,17 @@ BATCH = 16
 
 @shared_task(name=TASK, acks_late=False, max_retries=0, ignore_result=True)
 def work() -> None:
-    """Claim until nothing is left, so that one wake-up empties the queue. Takes no arguments."""
-    worker = current_worker()
-    while not drain.begun:
-        waiting = queued_ids(BATCH)
-        ran = [_run_one(execution_id, worker) for execution_id in waiting if not drain.begun]
-        if not any(ran):
-            return
+    """Claim until nothing is left, so that one wake-up empties the queue. Takes no arguments.
+
+    What another worker took, or what cannot be taken, is left alone until the next waking.
+    """
+    worker, passed = current_worker(), set[str]()
+    while waiting := queued_ids(BATCH, besides=passed):
+        for execution_id in waiting:
+            if drain.begun:
+                return
+            if not _run_one(execution_id, worker):
+                passed.add(execution_id)
 
 
 @shared_task(name=JOBS, acks_late=False, max_retries=0, ignore_result=True)
@@ -54,7 +58,7 @@ def notifications() -> None:
 
 
 def _run_one(execution_id: str, worker: Worker) -> bool:
-    """Run one row; False when another worker took it, so that losers stop asking."""
+    """Run one row; False when another worker took it or it cannot be taken."""
     try:
         pipeline.run(execution_id=execution_id, worker=worker, clock=utc_now)
     except ConflictError:

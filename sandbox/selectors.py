@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sandbox.lifecycle import ExecutionState, lost_before, overdue_before
@@ -18,10 +19,10 @@ def execution_of_call(call_id: str) -> Execution | None:
     return Execution.objects.filter(call_id=call_id).first()
 
 
-def queued_ids(limit: int) -> tuple[str, ...]:
-    """Return what waits for a worker, oldest first."""
-    rows = Execution.objects.filter(state=ExecutionState.QUEUED).order_by("queued_at", "id")
-    return tuple(rows.values_list("id", flat=True)[:limit])
+def queued_ids(limit: int, *, besides: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what waits for a worker besides what is named, oldest first."""
+    rows = Execution.objects.filter(state=ExecutionState.QUEUED).exclude(id__in=besides)
+    return tuple(rows.order_by("queued_at", "id").values_list("id", flat=True)[:limit])
 
 
 def lost_ids(now: datetime) -> tuple[str, ...]:

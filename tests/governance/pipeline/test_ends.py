@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -203,6 +204,24 @@ def test_with_the_broker_down_a_call_stays_queued_and_the_sweeper_rings(
     monkeypatch.setattr(tasks, "drain", Drain())
     tasks.work()
     assert again(view).state == "succeeded"
+
+
+def test_a_call_that_cannot_be_taken_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views, run = [world.propose() for _ in range(3)], pipeline.run
+
+    def failing(*, execution_id: str, **how: Any) -> None:
+        if execution_id == views[0].call.execution_id:
+            raise RuntimeError("nobody expects this")
+        run(execution_id=execution_id, **how)
+
+    monkeypatch.setattr(pipeline, "run", failing)
+    monkeypatch.setattr(tasks, "BATCH", 1)
+    monkeypatch.setattr(tasks, "current_worker", lambda: world.worker)
+    monkeypatch.setattr(tasks, "drain", Drain())
+    tasks.work()
+    assert [again(view).state for view in views] == ["queued", "succeeded", "succeeded"]
 
 
 @pytest.mark.parametrize("tool", [ECHO, SLEEP, ASKED, "no.such.tool"])
