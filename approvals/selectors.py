@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,10 +22,19 @@ from approvals.eligibility import (
 from approvals.lifecycle import DECISIONS, ApprovalOutcome
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, Review
 from approvals.types import ERROR_CODES, NewRequest, RequestStatus, Risk, SubjectType, Verdict
+from identity.access import Standing
 from identity.authorization import authorize, strength_of
 from identity.parties import MINTER, parties_of_agent
 from identity.roles import Permission
-from identity.selectors import agent_owner, effective_roles, holders, instance_holders, permissions_of_user
+from identity.selectors import (
+    agent_owner,
+    effective_roles,
+    holders,
+    instance_holders,
+    permissions_at,
+    permissions_of_user,
+    standings,
+)
 from identity.types import AuthStrength, Principal, PrincipalKind
 
 MOST_SIMILAR = 10
@@ -53,25 +62,23 @@ def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
     Counts the allows of people who may still decide at `now`; the grant is present whatever its
     state, `consume_grant` has the last word on it.
     """
-    request = ApprovalRequest.objects.filter(pk=request_id).first()
+    request = ApprovalRequest.objects.prefetch_related("reviews").filter(pk=request_id).first()
     if request is None:
         return None
     allows = [review for review in request.reviews.all() if review.verdict == Verdict.ALLOW]
-    counted = eligible_now(request, allows, now)
+    stand = _standings_of(request, allows, now)
+    counted = _still_deciding(request, allows, stand)
     counting = [review for review in allows if review.reviewer_id in counted]
     return ApprovalClaim(
         request=request,
         grant=request.grants.first(),
-        roles=frozenset[str]().union(*(_kept_roles(request, review, now) for review in counting)),
+        roles=frozenset[str]().union(
+            *(_texts_at(stand[review.reviewer_id]).intersection(review.roles) for review in counting)
+        ),
         deciders=counted,
         count=len(counted),
         single_operator=any(review.single_operator or review.break_glass for review in counting),
     )
-
-
-def _kept_roles(request: ApprovalRequest, review: Review, now: datetime) -> frozenset[str]:
-    """Return the roles in which somebody answered and which they still have."""
-    return _role_texts(review.reviewer_id, request.workspace_id, now).intersection(review.roles)
 
 
 def outcome_of_call(call_id: str) -> ApprovalOutcome | None:
@@ -295,13 +302,31 @@ def eligible_now(request: ApprovalRequest, reviews: list[Review], now: datetime)
     Somebody who was demoted, or became a party to the question, no longer counts. What the sole-operator
     rule or breaking the glass excused stays excused.
     """
+    return _still_deciding(request, reviews, _standings_of(request, reviews, now))
+
+
+def _standings_of(
+    request: ApprovalRequest, reviews: Collection[Review], now: datetime
+) -> Mapping[str, Standing]:
+    """Return where each reviewer stands now, all in one query."""
+    people = {review.reviewer_id for review in reviews}
+    return standings(user_ids=people, workspace_id=request.workspace_id, now=now) if people else {}
+
+
+def _still_deciding(
+    request: ApprovalRequest, reviews: Collection[Review], stand: Mapping[str, Standing]
+) -> frozenset[str]:
     question = question_now(request)
     permission = DECIDED_WITH[request.subject_type]
     return frozenset(
         review.reviewer_id
         for review in reviews
-        if _holds(permission, review.reviewer_id, request.workspace_id, now)
-        and (review.single_operator or review.break_glass or _still_fits(review.reviewer_id, question, now))
+        if permission in permissions_at(stand[review.reviewer_id])
+        and (
+            review.single_operator
+            or review.break_glass
+            or _still_fits(review.reviewer_id, question, _texts_at(stand[review.reviewer_id]))
+        )
     )
 
 
@@ -339,8 +364,7 @@ def question_of(request: ApprovalRequest) -> Question:
     )
 
 
-def _still_fits(person: str, question: Question, now: datetime) -> bool:
-    roles = _role_texts(person, question.workspace_id, now)
+def _still_fits(person: str, question: Question, roles: frozenset[str]) -> bool:
     return has_every_role(roles, question.role_sets) and relation_to(person, question) is None
 
 
@@ -352,3 +376,7 @@ def _role_texts(person: str, workspace_id: str, now: datetime) -> frozenset[str]
     return frozenset(
         role.value for role in effective_roles(user_id=person, workspace_id=workspace_id, now=now)
     )
+
+
+def _texts_at(standing: Standing) -> frozenset[str]:
+    return frozenset(role.value for role in standing.local | standing.wide)
