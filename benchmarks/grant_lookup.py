@@ -8,6 +8,7 @@ its other conversations, which only the search itself tells apart.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ ROUNDS, CYCLES = 200, 3
 
 
 def main() -> None:
-    with founded() as ready:
+    with founded(in_memory=True) as ready:
         from approvals.models import ApprovalRequest, Grant  # noqa: PLC0415  # needs the setup
         from benchmarks.approving import scene  # noqa: PLC0415  # as above
 
@@ -32,17 +33,17 @@ def main() -> None:
         samples: dict[str, list[float]] = {"few": [], "many": []}
         kept = set(Grant.objects.values_list("pk", flat=True))
         for _ in range(CYCLES):
-            samples["few"].append(medians({"few": look}, rounds=ROUNDS)["few"])
+            samples["few"].append(medians({"few": look}, rounds=ROUNDS, clock=time.thread_time)["few"])
             _add(grant)
             if Grant.objects.count() != MANY:
                 raise SystemExit("there are not as many grants as are meant to be measured")
-            samples["many"].append(medians({"many": look}, rounds=ROUNDS)["many"])
+            samples["many"].append(medians({"many": look}, rounds=ROUNDS, clock=time.thread_time)["many"])
             Grant.objects.exclude(pk__in=kept).delete()
             ApprovalRequest.objects.filter(grants__isnull=True).delete()
-    found = {f"among {FEW}": min(samples["few"]), f"among {MANY}": min(samples["many"])}
+    ours, reference = statistics.median(samples["many"]), statistics.median(samples["few"])
+    found = {f"among {FEW}": reference, f"among {MANY}": ours}
     show("one lookup that finds its grant", found, f"among {FEW}")
     print(f"  by cycle: {[round(b / a, 2) for a, b in zip(samples['few'], samples['many'], strict=True)]}")
-    ours, reference = statistics.median(samples["many"]), statistics.median(samples["few"])
     report("grant_lookup", ours=ours, reference=reference, target=TARGET)
 
 
