@@ -12,7 +12,7 @@ from approvals import commands, hosts
 from approvals.commands import Argv
 from approvals.paths import is_beneath, path_parts
 from approvals.pointers import MISSING, parts_of, pointer_of, same
-from kernel.canonical import canonical
+from kernel.canonical import MAX_SAFE_INTEGER, canonical
 from kernel.errors import Detail, InvalidError, PalyraError
 
 MAX_CHOICES = 50
@@ -80,6 +80,8 @@ def parse_constraint(value: object, at: str) -> Constraint:
         refuse("invalid", f"The ops are {', '.join(Op)}.", f"{at}/op")
     if ("value" in value) is (op in WITHOUT_VALUE):
         refuse("invalid", f"The op {op} {'takes no' if op in WITHOUT_VALUE else 'needs a'} value.", at)
+    if not _is_kept(value.get("value")):
+        refuse("invalid", "A value has no NUL and no number beyond 2^53.", f"{at}/value")
     op = Op(op)
     normal = _NORMAL[op](value["value"], f"{at}/value") if op in _NORMAL else value.get("value")
     if op is Op.RANGE and isinstance(normal, Mapping) and "gte" not in normal:
@@ -88,6 +90,20 @@ def parse_constraint(value: object, at: str) -> Constraint:
         return Constraint.of(parts, op, normal)
     except PalyraError:
         refuse("invalid", "The value has no canonical JSON form.", f"{at}/value")
+
+
+def _is_kept(value: object) -> bool:
+    """Tell whether every database gives the value back as it is."""
+    match value:
+        case str():
+            return "\0" not in value
+        case int() | float():
+            return abs(value) <= MAX_SAFE_INTEGER
+        case list():
+            return all(map(_is_kept, value))
+        case Mapping():
+            return all(map(_is_kept, [*value, *value.values()]))
+    return True
 
 
 def accepts(constraint: Constraint, found: object) -> bool:

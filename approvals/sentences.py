@@ -12,6 +12,8 @@ from approvals.fields import ToolShape, program_of
 from approvals.patterns import BoundPattern, Rest
 
 LONGEST_VALUE = 80
+LONGEST_PLACE = 512
+"""The end of a host says whose it is, so the longest there can be is shown whole."""
 MOST_CHOICES = 5
 _PLAIN = re.compile(r"[\w./:@+-]+…?")
 
@@ -40,7 +42,7 @@ def _named(bound: BoundPattern, tool: ToolShape) -> str:
 
 
 def _where(constraint: Constraint) -> str:
-    value = _shown(constraint.value)
+    value = _shown(constraint.value, LONGEST_PLACE)
     match constraint.op:
         case Op.PATH_PREFIX:
             return f"under {value}"
@@ -73,14 +75,14 @@ def _argv_phrase(name: str, value: object) -> str:
     may_miss = [] if argv is None else sorted(LEFT_OUT.intersection(argv.tokens))
     said = []
     if isinstance(value, Mapping) and value.get("under") is not None:
-        said.append(f"{name} may name other files under {_shown(value['under'])}")
+        said.append(f"{name} may name other files under {_shown(value['under'], LONGEST_PLACE)}")
     if may_miss:
         said.append(f"{name} may leave out {' and '.join(may_miss)}")
     return ", ".join(said) or f"{name} the same"
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, longest: int = LONGEST_VALUE) -> str:
     """Return a value as it is when it cannot be mistaken for words of the sentence, else in quotes."""
     text = value if isinstance(value, str) else json.dumps(value)
-    short = text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    short = text if len(text) <= longest else text[: longest - 1] + "…"
     return short if _PLAIN.fullmatch(short) else json.dumps(short, ensure_ascii=False)

@@ -164,6 +164,14 @@ def test_a_value_cannot_pass_for_words_of_the_sentence() -> None:
     )
 
 
+def test_a_host_is_shown_to_its_end_which_says_whose_it_is() -> None:
+    host = ".".join(["github.com", *["a" * 60] * 3, "evil.example"])
+    asked = {"url": f"https://{host}/x"}
+    assert sentence(bound(asked, FETCH, ("/url", "host", f"https://{host}")), FETCH) == (
+        f"http.fetch anywhere on https://{host}, all else the same"
+    )
+
+
 def test_every_op_has_words() -> None:
     asked = {
         "recipient": "alice",

@@ -211,6 +211,10 @@ def test_a_range_may_be_negative_where_the_approved_value_is() -> None:
         pattern(("/a", "argv", {"beneath": "src"})),
         pattern(("/a", "argv", {"under": "../src"})),
         pattern(("/a", "argv", {"argv": ["a", 1]})),
+        pattern(("/a", "lte", 1e22)),
+        pattern(("/a", "equals", {"b": [1, -1e300]})),
+        pattern(("/a", "equals", {"b": ["a\0b"]})),
+        pattern(("/a", "one_of", ["a", "b\0"])),
     ],
 )
 def test_what_is_no_pattern_is_invalid(value: object) -> None:
