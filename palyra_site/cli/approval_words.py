@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from palyra_site.cli.output import cell, flatten
+from palyra_site.cli.text import visible
 
 Row = tuple[str, Any]
 _HEAD = ("id", "state", "decision", "decided_by", "resolved_at", "subject_label", "risk", "expires_at")
@@ -102,7 +103,7 @@ def similar_rows(similar: object) -> Iterator[Row]:
 
 def aligned(rows: Iterable[Row]) -> Iterator[str]:
     """Yield rows as lines `name:  value` whose values stand below each other; nothing in them acts."""
-    known = list(rows)
+    known = [(visible(name), value) for name, value in rows]
     width = max((len(name) for name, _ in known), default=0) + 1
     for name, value in known:
         yield f"{name}:".ljust(min(width, _WIDEST)) + f" {cell(value, name)}"
