@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from django.db import transaction
 
+from governance.models import ToolCall
+from governance.parameter_views import without_typed_secrets
 from governance.proposals import Target
-from policy.selectors import tool_named
+from policy.selectors import input_schema_of, tool_named
 from sandbox.skills import selectors as skill_selectors
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,17 @@ def schema_of_tool(name: str, given: object) -> Mapping[str, object]:
         return tool.input_schema
     skill = skill_selectors.resolve(name, given)
     return skill.input_schema if skill is not None else {}
+
+
+def input_of(call: ToolCall) -> object:
+    """Return the input of a stored call without what was typed as secret when it was decided about.
+
+    For every reader but its sender, who masks it by the schema in force now as well: neither a new
+    version of a tool nor an old one tells what the other keeps.
+    """
+    decided_by = call.definition_digest or ""
+    then = input_schema_of(decided_by) or skill_selectors.input_schema_of(call.tool_name, decided_by)
+    return without_typed_secrets(call.input, then or {})
 
 
 def schema_or_secret(name: str, given: object) -> Mapping[str, object]:

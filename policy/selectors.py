@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from kernel.errors import Detail, InvalidError, NotFoundError
 from policy.argv_template import expand
 from policy.catalog import short_name
-from policy.models import PostureOverride, ToolCallConfig
+from policy.models import PostureOverride, ToolCallConfig, ToolVersion
 from policy.posture import effective_posture, scope_chain, unavailable
 from policy.runtime import EpochMissingError, config_for, current
 from policy.tool_input import check_input
@@ -112,6 +112,12 @@ def tool_named(name: str) -> ToolFacts | None:
         return current().tools.get(short_name(name))
     except EpochMissingError:
         return None
+
+
+def input_schema_of(definition_digest: str) -> Mapping[str, object] | None:
+    """Return what a tool takes in the version of this digest, whether or not it is the current one."""
+    rows = ToolVersion.objects.filter(definition_digest=definition_digest)
+    return rows.values_list("input_schema", flat=True).first()
 
 
 def list_tools(workspace_id: str) -> tuple[ToolFacts, ...]:

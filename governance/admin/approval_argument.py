@@ -13,7 +13,7 @@ from governance.admin.argument_shapes import PLAIN, Shape, shape_of
 from governance.admin.inbox import subject_name
 from governance.admin.layout import show
 from governance.admin.pages import page
-from governance.input_schemas import schema_of_tool
+from governance.input_schemas import input_of, schema_of_tool
 from governance.models import ToolCall
 from governance.prompts import masked
 from governance.safety.visible import size_in_words, visible
@@ -59,7 +59,7 @@ def _value(call: ToolCall | None, name: str) -> object:
     """Return the masked argument that is shown under this name, all for none, or raise NotFoundError."""
     given = None
     if call is not None:
-        given = masked(call.input, schema_of_tool(call.tool_name, call.input))
+        given = masked(input_of(call), schema_of_tool(call.tool_name, call.input))
     if call is not None and not name:
         return given
     if not isinstance(given, Mapping) or name not in given:

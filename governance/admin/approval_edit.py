@@ -23,7 +23,7 @@ from governance.admin.stepping_up import step_up_if_given
 from governance.admin.verbs import notify, seen_version, text
 from governance.editing import Edited
 from governance.idempotency import Ticket
-from governance.input_schemas import schema_of_tool
+from governance.input_schemas import input_of, schema_of_tool
 from governance.models import ToolCall
 from governance.operations import editing as operations
 from governance.prompts import masked
@@ -43,7 +43,7 @@ def edit(visit: Visit, request_id: str) -> HttpResponse:
     request = visible_request(visit, request_id)
     call = _call(request)
     schema = schema_of_tool(call.tool_name, call.input)
-    shown = masked(call.input, schema)
+    shown = masked(input_of(call), schema)
     if not isinstance(shown, Mapping) or not isinstance(call.input, Mapping):
         raise NotFoundError("not_found", "These arguments cannot be changed field by field.")
     if visit.request.method != "POST":

@@ -19,7 +19,7 @@ from governance.admin.paging import choice_filter, list_page, text_filter
 from governance.admin.timeline import steps_of
 from governance.admin.verbs import Answered, Offer, form_of, offer
 from governance.call_state import OPEN_STATES, CallState
-from governance.input_schemas import schema_of_tool
+from governance.input_schemas import input_of, schema_of_tool
 from governance.operations import runs
 from governance.prompts import parameters_view
 from governance.runs.findings import LONGEST_NOTE, OUTCOMES
@@ -84,7 +84,8 @@ def shown(visit: Visit, call_id: str, answered: Answered | None = None) -> HttpR
     view = require_call(visit.principal, call_id)
     call = view.call
     tool = tool_named(call.tool_name)
-    given = call.input if isinstance(call.input, dict) else {"input": call.input}
+    stored = input_of(call)
+    given = stored if isinstance(stored, dict) else {"input": stored}
     shown, warnings = parameters_view(given, schema_of_tool(call.tool_name, given))
     reviews = list(view.approval.reviews.order_by("pk")) if view.approval else []
     finder = (call.finding or {}).get("by", "")

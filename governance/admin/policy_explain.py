@@ -16,7 +16,7 @@ from governance.admin.layout import show
 from governance.admin.names import names_of
 from governance.admin.pages import page
 from governance.explaining import RECORDED, Explanation, explain_call, explain_question
-from governance.input_schemas import schema_of_tool
+from governance.input_schemas import input_of, schema_of_tool
 from governance.prompts import parameters_view
 from governance.recording import fault_of
 from governance.selectors import require_call
@@ -94,7 +94,8 @@ def _answered(visit: Visit, asked: Asked) -> HttpResponse:
 
 def _recorded(visit: Visit, call_id: str, policy_set: str) -> HttpResponse:
     call = require_call(visit.principal, call_id if is_id("call", call_id) else "").call
-    given = call.input if isinstance(call.input, dict) else {"input": call.input}
+    stored = input_of(call)
+    given = stored if isinstance(stored, dict) else {"input": stored}
     shown, _ = parameters_view(given, schema_of_tool(call.tool_name, given))
     asked = Asked(
         principal=call.principal_id,

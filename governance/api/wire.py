@@ -10,7 +10,7 @@ from approvals.eligibility import Eligibility
 from approvals.lifecycle import decision_of
 from approvals.models import ApprovalRequest, Review
 from approvals.services import ReviewOutcome
-from governance.input_schemas import schema_of_tool
+from governance.input_schemas import input_of, schema_of_tool
 from governance.models import Run, ToolCall
 from governance.prompts import masked, shown_context
 from governance.runs.selectors import RunView
@@ -62,7 +62,7 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
 
 
 def _masked_input(call: ToolCall) -> object:
-    return masked(call.input, schema_of_tool(call.tool_name, call.input))
+    return masked(input_of(call), schema_of_tool(call.tool_name, call.input))
 
 
 def render_call_row(view: CallView) -> dict[str, Any]:

@@ -41,6 +41,13 @@ def resolve(tool_name: str, raw_input: object = None) -> SkillTool | None:
     return _tool_of(version, tool_name) if version is not None else None
 
 
+def input_schema_of(tool_name: str, payload_digest: str) -> Mapping[str, object] | None:
+    """Return what a tool of a skill takes in the version of this digest, whatever became of it."""
+    version = SkillVersion.objects.filter(payload_digest=payload_digest).select_related("skill").first()
+    tool = _tool_of(version, tool_name) if version is not None else None
+    return tool.input_schema if tool is not None else None
+
+
 def active_tools() -> tuple[SkillTool, ...]:
     """Return every tool of every active version, by id."""
     versions = SkillVersion.objects.select_related("skill__publisher").filter(status=SkillStatus.ACTIVE)

@@ -9,6 +9,7 @@ import pytest
 
 from approvals.models import ApprovalRequest
 from governance import input_schemas
+from governance.api.wire import render_call
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import installation
@@ -17,7 +18,7 @@ from governance.selectors import CallView
 from kernel.canonical import canonical
 from kernel.clock import utc_now
 from policy.models import DecisionRecord, PostureOverride
-from tests.governance.pipeline.world import ASKED, HOST, SLEEP, World, announce, redefine, set_posture
+from tests.governance.pipeline.world import ASKED, HOST, SLEEP, World, again, announce, redefine, set_posture
 
 FIELDS = {
     "title", "summary", "risk", "risk_reasons", "tool", "execution", "parameters_view", "warnings", "effects",
@@ -94,6 +95,27 @@ def test_the_effects_hide_what_the_parameters_hide(world: World) -> None:
     assert TOKEN not in stored
     assert "\u202e" not in stored
     assert len(canonical(context["effects"]["argv"])) <= 4_096
+
+
+def test_a_new_version_of_a_tool_tells_no_secret_of_an_old_call(world: World) -> None:
+    """Nor does an old version: what is typed as secret in either is masked for all but the sender."""
+    typed: dict[str, object] = {"type": "string", "writeOnly": True}
+    plain: dict[str, object] = {"type": "string"}
+
+    def version(text: dict[str, object], phrase: dict[str, object]) -> dict[str, object]:
+        return {
+            "type": "object",
+            "properties": {"text": text, "phrase": phrase},
+            "required": ["text"],
+            "additionalProperties": False,
+        }
+
+    redefine(world, input_schema=version(plain, typed))
+    call = world.propose(ASKED, {"text": "open", "phrase": "my dog"})
+    redefine(world, input_schema=version(typed, plain))
+    told = render_call(again(call), world.person(world.auditor))["input"]
+    assert told == {"text": "[masked]", "phrase": "[masked]"}
+    assert render_call(again(call), world.agent)["input"] == {"text": "open", "phrase": "my dog"}
 
 
 def test_a_field_that_the_tool_types_as_secret_is_in_no_view(world: World) -> None:
