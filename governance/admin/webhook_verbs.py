@@ -29,6 +29,7 @@ from governance.notifications import webhooks as endpoints
 from governance.notifications.addresses import LONGEST_URL
 from governance.notifications.webhooks import LONGEST_DESCRIPTION, origin_of, require_endpoint
 from governance.operations import webhooks as operations
+from governance.operations.webhooks import create as create_webhook, delete as delete_webhook
 from identity.inserting import invalid
 from kernel.errors import PalyraError
 
@@ -47,7 +48,7 @@ def create(visit: Visit) -> HttpResponse:
 
     def work(stepped: Visit, ticket: Ticket) -> Told:
         _require_lengths(fields)
-        told = operations.create(
+        told = create_webhook(
             principal=stepped.principal,
             url=str(fields["url"]),
             event_types=_types(fields),
@@ -134,7 +135,7 @@ def delete(visit: Visit, webhook_id: str) -> HttpResponse:
     fields = {"version": text(visit, "version")}
 
     def work(stepped: Visit, _: Ticket) -> Told:
-        operations.delete(
+        delete_webhook(
             principal=stepped.principal,
             endpoint_id=webhook_id,
             seen_version=seen_version(stepped),
