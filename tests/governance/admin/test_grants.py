@@ -138,6 +138,17 @@ def test_the_ticked_ones_are_revoked_each_by_itself(world: World) -> None:
     assert JournalEvent.objects.filter(type="grant.revoked").count() == 3
 
 
+def test_a_form_is_worked_on_once_and_for_the_rows_it_was_sent_with(world: World) -> None:
+    first, second = granted(world, count_words(world.agent)), granted(world, count_words(world.kept))
+    form = form_on(sign_in(world.approver), GRANTS, BULK)
+    assert form.send(grant=[first.pk], comment="tidy up").status_code == 302
+    again = form.send(grant=[second.pk], comment="tidy up")
+    assert (again.status_code, "sent before with other values" in text_of(again)) == (422, True)
+    many = [f"grt_01ARZ3NDEKTSV4RRFFQ69G5{number:03d}" for number in range(51)]
+    assert post(sign_in(world.approver), BULK, grant=many, comment="tidy up").status_code == 422
+    assert Grant.objects.get(pk=second.pk).status == "active"
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
