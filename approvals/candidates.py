@@ -31,9 +31,12 @@ HISTORY = 50
 
 @dataclass(frozen=True, slots=True)
 class PastAsk:
-    """An earlier question of the same agent about the same tool, and whether a person said no."""
+    """An earlier question of the same agent about the same tool, and whether a person said no.
 
-    parameters: Mapping[str, object]
+    Without `parameters` it is too large to be compared: then any pattern may cover it.
+    """
+
+    parameters: Mapping[str, object] | None
     denied: bool
 
 
@@ -86,7 +89,9 @@ def candidates(
 
 def pattern_covers_denied(bound: BoundPattern, history: Sequence[PastAsk]) -> bool:
     """Tell whether a pattern would allow what somebody denied; the call itself is decided anew."""
-    return not bound.is_exact and any(ask.denied and matches(bound, ask.parameters) for ask in history)
+    return not bound.is_exact and any(
+        ask.denied and (ask.parameters is None or matches(bound, ask.parameters)) for ask in history
+    )
 
 
 def _bound(pattern: Pattern, parameters: Mapping[str, object], definition: ToolShape) -> BoundPattern | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
 
@@ -55,20 +54,29 @@ def find(document: object, parts: tuple[str, ...]) -> object:
 
 
 def without(document: object, places: Iterable[tuple[str, ...]]) -> object:
-    """Return a copy with null at each place that there is, none of which lies under another.
+    """Return the document with null at each place that there is, none of which lies under another.
 
     Null and not nothing: whatever stands beside a place keeps its own, also in an array.
     """
-    rest = copy.deepcopy(document)
+    rest = document
     for parts in places:
-        parent = find(rest, parts[:-1])
-        if find(rest, parts) is MISSING:
-            continue
-        if isinstance(parent, dict):
-            parent[parts[-1]] = None
-        elif isinstance(parent, list):
-            parent[int(parts[-1])] = None
+        if find(document, parts) is not MISSING:
+            rest = _emptied(rest, parts)
     return rest
+
+
+def _emptied(document: object, parts: tuple[str, ...]) -> object:
+    """Return the document with null at a place that there is; what the change does not touch is shared."""
+    if not parts:
+        return None
+    first, *others = parts
+    if isinstance(document, Mapping):
+        return {**document, first: _emptied(document[first], tuple(others))}
+    if not isinstance(document, list):
+        raise TypeError("only objects and arrays have places")
+    items = list(document)
+    items[int(first)] = _emptied(items[int(first)], tuple(others))
+    return items
 
 
 def same(one: object, other: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from approvals.answers import AskedCall
@@ -28,6 +29,8 @@ from sandbox.skills import selectors as skill_selectors
 
 HISTORY = 50
 HISTORY_DAYS = timedelta(days=30)
+MOST_COMPARED = 512 * 1024
+"""Bytes of earlier inputs that patterns are held against: an agent decides how large its calls are."""
 _RISKS = tuple(Risk)
 
 
@@ -180,7 +183,8 @@ def past_asks(request: ApprovalRequest, now: datetime) -> tuple[PastAsk, ...]:
     """Return the newest questions of the same agent about the same tool, this one not counted.
 
     The last 50 of 30 days, and with them as many denied ones that have passed out of those: whoever
-    asks often enough does not make a no be forgotten.
+    asks often enough does not make a no be forgotten. What goes beyond `MOST_COMPARED` comes without its
+    parameters; denied ones are read before others.
     """
     rows = ApprovalRequest.objects.filter(
         requester_id=request.requester_id,
@@ -193,9 +197,22 @@ def past_asks(request: ApprovalRequest, now: datetime) -> tuple[PastAsk, ...]:
     denied = newest.filter(status=RequestStatus.DENIED)[:HISTORY]
     asked |= {pk: (call, status) for pk, call, status in denied}
     calls = ToolCall.objects.filter(pk__in=[call for call, _ in asked.values()])
-    inputs = dict(calls.values_list("pk", "input"))
+    sizes = dict(calls.values_list("pk", "input_bytes"))
+    inputs = dict(calls.filter(pk__in=_compared(asked.values(), sizes)).values_list("pk", "input"))
     return tuple(
-        PastAsk(inputs[call], status == RequestStatus.DENIED)
+        PastAsk(inputs.get(call), status == RequestStatus.DENIED)
         for call, status in asked.values()
-        if call in inputs
+        if call in sizes
     )
+
+
+def _compared(asked: Iterable[tuple[str, str]], sizes: Mapping[str, int]) -> list[str]:
+    """Return the calls whose inputs are read: the denied ones first, the newest of each before others."""
+    ordered = sorted(asked, key=lambda ask: ask[1] != RequestStatus.DENIED)
+    room, chosen = MOST_COMPARED, []
+    for call, _ in ordered:
+        room -= sizes.get(call, 0)
+        if room < 0:
+            break
+        chosen.append(call)
+    return chosen

@@ -142,6 +142,14 @@ def test_a_denied_call_itself_is_decided_anew() -> None:
     assert pattern_covers_denied(bound(SOURCE, WRITE, ("/content", "any")), again)
 
 
+def test_a_denied_ask_too_large_to_compare_leaves_the_call_itself() -> None:
+    large = PastAsk(None, denied=True)
+    assert [one.bound.is_exact for one in candidates(SOURCE, WRITE, [large])] == [True]
+    offered = candidates(SOURCE, WRITE, [PastAsk(None, denied=False)])
+    assert len(offered) > 1
+    assert {one.covers_matched for one in offered} == {0}
+
+
 def test_a_working_directory_does_not_stand_in_the_way_of_arguments() -> None:
     asked = {"command": "wc", "args": ["src/app/x.py"], "cwd": "a/b/c"}
     assert sentences(asked, RUN)[1:] == [
