@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.cli.shell import APPROVAL, TOKEN, Result, Shell, problem
+from tests.cli.shell import APPROVAL, Result, Shell, problem
 
 WATCH = ("approvals", "watch")
 
@@ -128,29 +127,3 @@ def test_the_bell_rings_on_a_terminal_and_nowhere_else(shell: Shell) -> None:
     assert "\a" not in watch(shell, stream(asked(1)), argv=("--bell",)).err
     shell.terminal = True
     assert watch(shell, stream(asked(1), asked(2)), argv=("--bell",)).err.count("\a") == 2
-
-
-def test_a_program_gets_the_event_without_a_shell_and_without_the_token(shell: Shell) -> None:
-    out = shell.home / "seen.json"
-    script = shell.home / "note.py"
-    script.write_text(
-        "import json, os, sys\n"
-        f"json.dump([json.load(sys.stdin), sys.argv[1:], dict(os.environ)], open({str(out)!r}, 'w'))\n"
-        "sys.exit(3)\n"
-    )
-    shell.environ = {"PALYRA_TOKEN": TOKEN, "ALSO": f"x{TOKEN}", "KEPT": "yes"}
-    program = f"{sys.executable} {script} '$(id)' ';'"
-    result = watch(shell, stream(asked(1)), argv=("--exec", program))
-    event, arguments, environ = json.loads(out.read_text())
-    assert event == asked(1)
-    assert arguments == ["$(id)", ";"]
-    assert environ["KEPT"] == "yes"
-    assert TOKEN not in json.dumps(environ)
-    assert "ended with 3" in result.err
-    assert len(result.out.splitlines()) == 1
-
-
-@pytest.mark.parametrize("program", ["", "  ", "'", "/nowhere/at-all x"])
-def test_a_program_that_is_none_reaches_no_server(shell: Shell, program: str) -> None:
-    result = shell(*WATCH, "--exec", program)
-    assert (result.code, result.requests) == (2, [])
