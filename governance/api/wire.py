@@ -24,7 +24,7 @@ MAX_SHOWN_BYTES = 8 * 1024
 
 
 def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
-    """Return the tool call object. The input is shown in full to the principal that sent it."""
+    """Return the tool call object. Input and answer are shown in full to the principal that sent it."""
     call = view.call
     own = call.principal_id == principal.id
     return {
@@ -49,8 +49,8 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
         "decision": _decision(view),
         "approval": render_approval_brief(view.approval),
         "execution": _execution(view.execution),
-        "result": call.result,
-        "error": call.error,
+        "result": call.result if own else _masked_result(call),
+        "error": call.error if own else masked(call.error),
         "finding": _finding(call, principal),
         "attestation": _attestation(view),
         "budget": _budget(view),
@@ -63,6 +63,11 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
 
 def _masked_input(call: ToolCall) -> object:
     return masked(input_of(call), schema_of_tool(call.tool_name, call.input))
+
+
+def _masked_result(call: ToolCall) -> dict[str, Any] | None:
+    """An answer may repeat what was masked in the input. Its digest is that of what is stored."""
+    return {**call.result, "output": masked(call.result["output"])} if call.result else call.result
 
 
 def render_call_row(view: CallView) -> dict[str, Any]:

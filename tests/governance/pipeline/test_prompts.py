@@ -18,7 +18,17 @@ from governance.selectors import CallView
 from kernel.canonical import canonical
 from kernel.clock import utc_now
 from policy.models import DecisionRecord, PostureOverride
-from tests.governance.pipeline.world import ASKED, HOST, SLEEP, World, again, announce, redefine, set_posture
+from tests.governance.pipeline.world import (
+    ASKED,
+    ECHO,
+    HOST,
+    SLEEP,
+    World,
+    again,
+    announce,
+    redefine,
+    set_posture,
+)
 
 FIELDS = {
     "title", "summary", "risk", "risk_reasons", "tool", "execution", "parameters_view", "warnings", "effects",
@@ -116,6 +126,14 @@ def test_a_new_version_of_a_tool_tells_no_secret_of_an_old_call(world: World) ->
     told = render_call(again(call), world.person(world.auditor))["input"]
     assert told == {"text": "[masked]", "phrase": "[masked]"}
     assert render_call(again(call), world.agent)["input"] == {"text": "open", "phrase": "my dog"}
+
+
+def test_an_answer_tells_other_readers_no_secret_that_the_input_held(world: World) -> None:
+    ended = world.run(world.propose(ECHO, {"text": f"use {TOKEN}"}))
+    own = render_call(ended, world.agent)["result"]
+    told = render_call(ended, world.person(world.auditor))["result"]
+    assert own["output"] == {"text": f"use {TOKEN}"}
+    assert told == {**own, "output": {"text": "use [redacted:palyra_token, 70 characters]"}}
 
 
 def test_a_field_that_the_tool_types_as_secret_is_in_no_view(world: World) -> None:
