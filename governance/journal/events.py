@@ -26,7 +26,15 @@ from governance.journal import (
 from governance.journal.event_names import EventName as EventName
 from governance.journal.event_register import REGISTER
 
-SHAPES = (path_events, approval_events, identity_events, policy_events, job_events, label_events, notification_events)
+SHAPES = (
+    path_events,
+    approval_events,
+    identity_events,
+    policy_events,
+    job_events,
+    label_events,
+    notification_events,
+)
 """The modules that fill the register when they are imported."""
 
 

@@ -348,7 +348,7 @@ def test_an_operation_that_names_a_permission_knows_who_asks() -> None:
 
 
 def test_a_worker_takes_no_orders() -> None:
-    """The three tasks have no arguments: what they run is read from the rows, and asked again at the claim."""
+    """The three tasks have no arguments: what they run is read from rows and asked again at the claim."""
     own = {name for name in current_app.tasks if not name.startswith("celery.")}
     assert own == {tasks.work.name, tasks.jobs.name, tasks.notifications.name}
     for task in (tasks.work, tasks.jobs, tasks.notifications):
