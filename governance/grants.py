@@ -198,7 +198,7 @@ def past_asks(request: ApprovalRequest, now: datetime) -> tuple[PastAsk, ...]:
     asked |= {pk: (call, status) for pk, call, status in denied}
     calls = ToolCall.objects.filter(pk__in=[call for call, _ in asked.values()])
     sizes = dict(calls.values_list("pk", "input_bytes"))
-    inputs = dict(calls.filter(pk__in=_compared(asked.values(), sizes)).values_list("pk", "input"))
+    inputs = dict(calls.filter(pk__in=compared(asked.values(), sizes)).values_list("pk", "input"))
     return tuple(
         PastAsk(inputs.get(call), status == RequestStatus.DENIED)
         for call, status in asked.values()
@@ -206,13 +206,15 @@ def past_asks(request: ApprovalRequest, now: datetime) -> tuple[PastAsk, ...]:
     )
 
 
-def _compared(asked: Iterable[tuple[str, str]], sizes: Mapping[str, int]) -> list[str]:
-    """Return the calls whose inputs are read: the denied ones first, the newest of each before others."""
+def compared(asked: Iterable[tuple[str, str]], sizes: Mapping[str, int]) -> list[str]:
+    """Return the calls, of pairs with their status, whose inputs are read, denied ones before others.
+
+    Of each the newest first, as they are given, up to `MOST_COMPARED` bytes by `sizes`.
+    """
     ordered = sorted(asked, key=lambda ask: ask[1] != RequestStatus.DENIED)
     room, chosen = MOST_COMPARED, []
     for call, _ in ordered:
-        room -= sizes.get(call, 0)
-        if room < 0:
-            break
-        chosen.append(call)
+        if sizes.get(call, 0) <= room:
+            room -= sizes.get(call, 0)
+            chosen.append(call)
     return chosen

@@ -18,7 +18,7 @@ from approvals.models import ApprovalRequest
 from approvals.patterns import BoundPattern, breadth, matches
 from approvals.selectors import visible_to
 from approvals.types import RequestStatus, Risk
-from governance.grants import HISTORY_DAYS, shape_of, shown
+from governance.grants import HISTORY_DAYS, compared, shape_of, shown
 from governance.models import ToolCall
 from governance.safety.secrets import mask
 from governance.subjects import OF_TOOLS
@@ -98,7 +98,7 @@ class _Ask:
 def noise(principal: Principal, now: datetime) -> Week:
     """Return who asked most within the last seven days, of what this person may see, with what would help.
 
-    Three queries and what each tool's definition takes, whatever the number of questions.
+    Four queries and what each tool's definition takes, whatever the number of questions.
     """
     rows = _tools(principal, now).filter(requested_at__gt=now - WEEK).order_by("-requested_at", "-pk")
     columns = ("workspace_id", "requester_id", "tool")
@@ -151,9 +151,16 @@ def _denied(
 def _inputs(
     chosen: Sequence[tuple[Group, Sequence[_Ask]]], denied: Mapping[Group, Sequence[str]] | None
 ) -> dict[str, _Call]:
-    ids = {ask.call_id for _, asks in chosen for ask in asks[:HISTORY]}
-    ids |= {call_id for calls in (denied or {}).values() for call_id in calls}
-    found = ToolCall.objects.filter(pk__in=ids).values_list("pk", "input", "resource")
+    """Read what is compared, of each group as much as an approver of one of its calls would wait for."""
+    groups = [
+        {ask.call_id: ask.status for ask in asks[:HISTORY]}
+        | dict.fromkeys((denied or {}).get(group, ()), RequestStatus.DENIED.value)
+        for group, asks in chosen
+    ]
+    calls = ToolCall.objects.filter(pk__in={call_id for asked in groups for call_id in asked})
+    sizes = dict(calls.values_list("pk", "input_bytes"))
+    read = {call_id for asked in groups for call_id in compared(asked.items(), sizes)}
+    found = calls.filter(pk__in=read).values_list("pk", "input", "resource")
     return {pk: _Call(given, place or "") for pk, given, place in found if isinstance(given, Mapping)}
 
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from approvals.models import ApprovalRequest
-from governance import noise as week
+from governance import grants, noise as week
 from governance.noise import Noise, noise
 from kernel.clock import utc_now
 from tests.governance.admin.answering import acting, answered, denied
@@ -68,6 +68,18 @@ def test_more_denials_than_can_be_compared_with_tell_no_pattern(
     assert found(world)["demo.wc"].savings != ()
     monkeypatch.setattr(week, "MOST_DENIED", 0)
     assert found(world)["demo.wc"].savings == ()
+
+
+def test_of_large_calls_no_more_is_compared_than_a_person_can_wait_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed(world, "notes/a.txt", "notes/b.txt", "notes/c.txt")
+    denied(world, count(world.agent, "other/" + "x" * 90))
+    assert found(world)["demo.wc"].looked_at == 4
+    monkeypatch.setattr(grants, "MOST_COMPARED", 80)
+    told = found(world)["demo.wc"]
+    assert told.looked_at == 3
+    assert (told.savings, told.why_none[:15]) == ((), "What was denied")
 
 
 def test_a_question_that_waits_is_where_the_pattern_is_chosen(world: World) -> None:
