@@ -75,9 +75,10 @@ def why_not_covered(grant: Grant, proposal: GrantProposal) -> Mismatch | None:
 def still_stands(approval: ApprovalClaim, parties: frozenset[str]) -> bool:
     """Tell whether as many people as were asked for may still give this answer to such a call.
 
-    Who acted alone by the sole-operator rule stands for the whole quorum, and may have had a part.
+    Who acted alone by the sole-operator rule stands for the whole quorum, and may have had a part, as
+    long as nobody else may decide; the rule ends by itself, and with it what it opened.
     """
-    if approval.single_operator:
+    if approval.single_operator and approval.alone_now:
         return approval.count >= 1
     return len(approval.deciders - parties) >= max(1, approval.request.quorum)
 

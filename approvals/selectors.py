@@ -45,7 +45,8 @@ class ApprovalClaim:
     """What a claim reads of the answer: who allowed, in which roles, and what may be consumed.
 
     `count` is the number of distinct people in `deciders`; `single_operator` says that one of them
-    stands for the whole quorum, by the sole-operator rule or by breaking the glass.
+    stands for the whole quorum, by the sole-operator rule or by breaking the glass; `alone_now` that
+    this person still is the only one who may decide.
     """
 
     request: ApprovalRequest
@@ -54,6 +55,7 @@ class ApprovalClaim:
     deciders: frozenset[str]
     count: int
     single_operator: bool
+    alone_now: bool
 
 
 def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
@@ -69,6 +71,7 @@ def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
     stand = _standings_of(request, allows, now)
     counted = _still_deciding(request, allows, stand)
     counting = [review for review in allows if review.reviewer_id in counted]
+    alone = any(review.single_operator or review.break_glass for review in counting)
     return ApprovalClaim(
         request=request,
         grant=request.grants.first(),
@@ -77,7 +80,8 @@ def facts_for_claim(request_id: str, now: datetime) -> ApprovalClaim | None:
         ),
         deciders=counted,
         count=len(counted),
-        single_operator=any(review.single_operator or review.break_glass for review in counting),
+        single_operator=alone,
+        alone_now=alone and sole_decider(request.subject_type, now) in counted,
     )
 
 

@@ -21,6 +21,7 @@ from approvals.services import (
     sweep_denials,
 )
 from approvals.types import ReviewInput
+from identity.models import User
 from kernel.canonical import digest
 from kernel.errors import ConflictError, InvalidError, NotFoundError, RefusedError
 from tests.approvals.asking import DENY, WRITE, agent_actor, answer, ask, proposed, question, use
@@ -50,11 +51,13 @@ def asked_call() -> AskedCall:
     return AskedCall(parameters=WRITE, tool=SHAPE, tier="C", egress_mode="strict")
 
 
-def granted(cast: Cast, review: ReviewInput, *, name: str = "call_1", **changes: Any) -> Grant:
+def granted(
+    cast: Cast, review: ReviewInput, *, name: str = "call_1", person: User | None = None, **changes: Any
+) -> Grant:
     """Ask about a write, have it allowed with this answer, and return the grant."""
     wanted = replace(question(cast, name), run_id=f"run_{name}", **changes)
     wanted = replace(wanted, obligation=replace(wanted.obligation, max_scope="always", max_uses=None))
-    outcome = answer(cast, cast.approver, ask(cast, wanted), review, asked=asked_call())
+    outcome = answer(cast, person or cast.approver, ask(cast, wanted), review, asked=asked_call())
     assert outcome.grant is not None
     return outcome.grant
 

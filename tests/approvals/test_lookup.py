@@ -15,7 +15,8 @@ from approvals.matching import GrantProposal, Mismatch, mismatch
 from approvals.models import Grant
 from approvals.patterns import restored
 from approvals.types import ReviewInput
-from identity.models import Membership
+from identity.models import Membership, User
+from identity.roles import WorkspaceRole
 from kernel.canonical import digest
 from tests.approvals.asking import WRITE
 from tests.approvals.test_grants import ALWAYS, DECIDED, SESSION, TEMPORARY, called, granted
@@ -83,6 +84,17 @@ def test_whatever_differs_is_not_covered(cast: Cast, scope: str, field: str) -> 
 def test_what_is_not_known_is_not_covered(cast: Cast, field: str, value: str) -> None:
     grant = granted(cast, ALWAYS)
     assert found(called(grant, **{field: value})) is None
+
+
+def test_what_a_sole_operator_opened_for_their_own_agent_ends_with_a_second_holder(cast: Cast) -> None:
+    User.objects.exclude(pk=cast.agent_owner.pk).update(is_active=False)
+    Membership.objects.filter(user=cast.agent_owner).update(role=WorkspaceRole.OWNER)
+    fresh = replace(ALWAYS, otp_verified_at=DECIDED)
+    grant = granted(cast, fresh, person=cast.agent_owner)
+    owners = frozenset({cast.agent_owner.pk})
+    assert found(called(grant, parties=owners)) == grant.pk
+    User.objects.filter(pk=cast.approver.pk).update(is_active=True)
+    assert found(called(grant, parties=owners)) is None
 
 
 def test_a_stronger_place_and_a_lower_risk_are_covered(cast: Cast) -> None:
