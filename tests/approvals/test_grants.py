@@ -107,7 +107,7 @@ def test_each_scope_has_its_uses_and_its_end(
 
 
 def test_a_grant_holds_fixed_what_its_scope_says(cast: Cast) -> None:
-    place = {"session_id": "ses_1", "device_id": "dev_1", "channel": "chat"}
+    place: dict[str, Any] = {"session_id": "ses_1", "device_id": "dev_1", "channel": "chat"}
     found = {
         review.scope: granted(cast, review, name=f"call_{review.scope}", **place)
         for review in (SESSION, TEMPORARY, ALWAYS)
