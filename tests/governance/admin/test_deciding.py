@@ -63,7 +63,7 @@ def test_nothing_is_chosen_for_the_person(world: World) -> None:
     form = Form(sign_in(world.approver), request_of(count_words(world.agent)))
     assert re.findall(r'<button[^>]*name="verdict" value="(\w+)"', form.html) == ["deny", "allow"]
     assert re.findall(r'name="(\w+)" value="([^"]+)"[^>]* checked', form.html)[0] == ("scope", "once")
-    first = re.search(r'<form[^>]*data-decision>.*?(<button[^>]*>)', form.html, re.DOTALL)
+    first = re.search(r"<form[^>]*data-decision>.*?(<button[^>]*>)", form.html, re.DOTALL)
     assert first is not None
     assert first[1] == '<button type="submit" disabled hidden>'
     page = form.send(verdict="")
