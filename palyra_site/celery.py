@@ -18,12 +18,15 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from palyra_site import folder_transport
+
 QUEUES_WITHOUT_TOOLS = frozenset({"jobs", "notifications"})
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "palyra_site.settings")
 # Tools never run with the worker's rights, so the warning about root would only mislead.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
+folder_transport.use()
 app = Celery("palyra")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["governance"])
