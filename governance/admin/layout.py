@@ -14,6 +14,7 @@ from approvals.selectors import pending_for
 from governance import bootstrapped
 from governance.admin.access import Visit
 from governance.admin.frozen import frozen
+from identity.access import decide
 from identity.roles import Permission
 from identity.selectors import sole_holder
 
@@ -161,6 +162,15 @@ def banners(visit: Visit) -> tuple[Banner, ...]:
     """Return the standing warnings of the installation and of this person."""
     alone = sole_holder(Permission.APPROVALS_DECIDE, visit.now) is not None
     left = bootstrapped.is_left()
-    late = overdue(visit.principal.id, visit.now).exists()
+    late = _may_force(visit) and overdue(visit.principal.id, visit.now).exists()
     standing = ((late, _OVERDUE), (alone, _ALONE), (left, _BOOTSTRAP))
     return tuple(banner for holds, banner in standing if holds)
+
+
+def _may_force(visit: Visit) -> bool:
+    """Tell whether decisions can be forced here at all; where they cannot, nobody is reminded of one."""
+    principal = visit.principal
+    here = decide(
+        principal.flags, "break_glass", workspace_id=principal.workspace_id, standing=principal.vouching
+    )
+    return here.enabled

@@ -39,6 +39,8 @@ when {{ context has approval && context.approval.scope == "{scope}" }};
 
 @pytest.fixture
 def world(committed_world: World) -> World:
+    """The module's installation, without what the answers of an earlier test still cover."""
+    Grant.objects.filter(status="active").update(status="expired")
     return committed_world
 
 

@@ -14,10 +14,10 @@ from governance.explaining import explain_call
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
-from governance.models import Run, Session
+from governance.models import Run, Session, ToolCall
 from governance.operations import labels as operations, runs
 from governance.proposals import Proposal
-from governance.selectors import CallView
+from governance.selectors import CallView, view_of
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError, ConflictError, InvalidError, NotFoundError, RefusedError
@@ -201,7 +201,7 @@ def test_an_answer_does_not_cover_labels_that_grew_while_it_was_awaited(world: W
     ran(world, READER, "nothing of interest", run=run)
     refused = world.run(world.allowed(asked), worker=saying("never"))
     assert (refused.state, refused.call.error["detail"]["code"]) == ("refused", "approval.policy_changed")
-    told = world.ask(SENDER, run=run)
+    told = view_of(ToolCall.objects.get(id=refused.call.superseded_by_id))
     assert "trifecta" in deciding(told)
     assert world.run(world.allowed(told), worker=saying("sent")).state == "succeeded"
 
