@@ -17,12 +17,14 @@ from kombu.utils.json import dumps
 
 
 class Channel(filesystem.Channel):
-    def _put(self, queue: str, message: object, **_: Any) -> None:
+    def _put(  # type: ignore[override]  # its two bases disagree about the name
+        self, queue: str, payload: dict[str, Any], **kwargs: Any
+    ) -> None:
         """Write the message beside the queue and rename it into it. ChannelError when that fails."""
         name = f"{round(monotonic() * 1000)}_{uuid4()}.{queue}"
         part = Path(self.data_folder_out, f"{name}.part")
         try:
-            part.write_text(dumps(message), encoding="utf-8")
+            part.write_text(dumps(payload), encoding="utf-8")
             part.rename(part.with_suffix(".msg"))
         except OSError as error:
             raise ChannelError(f"Cannot add a message to {self.data_folder_out}") from error
