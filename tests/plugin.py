@@ -52,21 +52,37 @@ CONSOLE = GOVERNANCE / "admin"
 WIRE = frozenset(
     GOVERNANCE / "api" / f"test_{name}.py"
     for name in (
+        "access",
+        "agent_attacks",
+        "agents",
         "answers",
         "authentication",
         "authzen",
         "authzen_certification",
         "bodies",
+        "bootstrap",
+        "conformance",
         "edge",
         "errors",
+        "explain",
         "features",
         "identity_shapes",
+        "labels",
+        "limits",
         "matrix",
         "openapi",
+        "people",
+        "policy_carrying",
+        "posture",
+        "posture_acts",
         "strangers",
+        "token_marks",
+        "tokens",
+        "tools",
+        "workspaces",
     )
-)
-"""What is said over HTTP, to whom and in which shape: no matter of the database."""
+) | {GOVERNANCE / "test_operation_matrix.py"}
+"""What is said over HTTP, to whom and in which shape. The services behind it have tests of their own."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -153,8 +154,9 @@ def run(argv: Sequence[str], world: World) -> int:
             return Exit.INTERRUPTED
 
 
+@cache
 def command_tree() -> Any:
-    """Return the parsed tree of commands, each with the common options."""
+    """Return the parsed tree of commands, each with the common options; reading it takes a while."""
     tree: Any = typer.main.get_command(app)
     options.add_to(tree)
     _name_exit_codes(tree.commands.values())

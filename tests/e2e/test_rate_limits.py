@@ -15,7 +15,6 @@ from tests.e2e.hosts import (
     POSTGRES,
     POSTGRES_REDIS,
     SQLITE_FOLDER,
-    SQLITE_REDIS,
     Host,
     founded,
     postgres_database,
@@ -25,7 +24,7 @@ from tests.support_fixtures import ROOT
 pytestmark = pytest.mark.e2e
 LIMIT = 120
 MINUTE = 60.0
-KINDS = (SQLITE_FOLDER, SQLITE_REDIS, POSTGRES, POSTGRES_REDIS)
+KINDS = (SQLITE_FOLDER, POSTGRES, POSTGRES_REDIS)
 Answers = list[tuple[int, int, float, float]]
 
 
