@@ -1,3 +1,13 @@
 from __future__ import annotations
 
+import os
+
+from django.conf import settings
+
 from tests.support_append_only import flush_without_guards as flush_without_guards
+
+
+def pytest_configure() -> None:
+    """Look for a static file when it is asked for: a test client would list all of them when it is made."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "palyra_site.settings")
+    settings.WHITENOISE_AUTOREFRESH = True
