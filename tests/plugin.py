@@ -47,6 +47,10 @@ for _variable in ("PALYRA_WORKSPACES_DIR", "PALYRA_SANDBOX_DIR"):
     _make_place(_variable)
 
 
+# The kernel counts processes by user: what one test's tools fork would leave another's without any.
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["PALYRA_SANDBOX_UID"] = str(61_184 + _NUMBER)
+
 GOVERNANCE = Path(__file__).parent / "governance"
 CONSOLE = GOVERNANCE / "admin"
 WIRE = frozenset(

@@ -24,6 +24,10 @@ Values = dict[str, Any]
 PATIENCE = 90.0
 
 
+FIRST_UID, UIDS = 62_000, 3_000
+"""Limits of processes count for each user: two installations of one host have a sandbox user each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """A home and what its processes are told. `prefix` runs them as somebody else or somewhere else."""
@@ -47,6 +51,7 @@ class Installation:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PALYRA_")}
         places = {"PALYRA_HOME": str(self.home), "PALYRA_BIND": self.bind}
         if os.geteuid() == 0:
+            places["PALYRA_SANDBOX_UID"] = str(FIRST_UID + int(self.bind.rpartition(":")[2]) % UIDS)
             places["PALYRA_WORKSPACES_DIR"] = str(self.base / "workspaces")
             places["PALYRA_SANDBOX_DIR"] = str(self.base / "sandbox")
         return kept | places | self.settings | {"PYTHONUNBUFFERED": "1"}

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,8 @@ def files_of(host: Host) -> list[str]:
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a service and all it started, without a word."""
     for one in tree_of(process.pid):
-        os.kill(one.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it went with its parent
+            os.kill(one.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -67,7 +67,7 @@ def test_a_killed_worker_leaves_an_outcome_that_nobody_knows_and_nobody_repeats(
             before = tree_of(worker.pid)
             assert len(before) > 4, "the worker, its pool process, a launcher and a sandbox"
             worker.kill()
-            wait_until(lambda: not any(one.alive for one in before), what="the end of the tree", seconds=10)
+            wait_until(lambda: not any(one.alive for one in before), what="the end of the tree", seconds=30)
         assert agent.await_state(call["id"], seconds=40)["state"] == "ambiguous"
     with host.installation.worker():
         assert agent.propose("echo", {"text": "next"}, wait=30)["state"] == "succeeded"

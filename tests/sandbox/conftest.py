@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from sandbox.runners.places import runner_options
 from sandbox.runners.worker import RunnerPool
 from tests.sandbox.process_builders import Sandbox, workspace_for
 
 
 @pytest.fixture(scope="session")
 def runner_pool() -> Iterator[RunnerPool]:
-    pool = RunnerPool()
+    pool = RunnerPool(runner_options())
     yield pool
     pool.close()
 

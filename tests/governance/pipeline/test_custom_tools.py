@@ -15,6 +15,7 @@ from governance.runner import Worker, boot_id
 from governance.selectors import CallView
 from kernel.clock import utc_now
 from policy.types import SecretSlot
+from sandbox.runners.places import runner_options
 from sandbox.runners.worker import RunnerPool
 from sandbox.services import register_workspace_root
 from tests.governance.pipeline.test_claim import assert_refused
@@ -34,7 +35,7 @@ NAME: dict[str, object] = {
 @pytest.fixture(scope="module")
 def sandboxed() -> Iterator[Worker]:
     """A worker with the real runners, bubblewrap included."""
-    pool = RunnerPool()
+    pool = RunnerPool(runner_options())
     yield Worker("test:real", boot_id(), pool)
     pool.close()
 
