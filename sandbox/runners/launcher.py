@@ -38,7 +38,6 @@ STATUS_BYTES = 8_192
 NO_NEW_PRIVILEGES = b"\nNoNewPrivs:\t1\n"
 NO_CAPABILITIES = b"\nCapEff:\t0000000000000000\n"
 TICK = 0.025
-SECCOMP_WINDOW = 0.05
 FILTER_POLL = 0.0005
 DEATH_POLL = 0.0005
 SURVIVOR_SECONDS = 5.0
@@ -208,6 +207,7 @@ class SandboxTask(Task):
         self.exit_code: int | None = None
         self.went = False
         self.bwrap_fd = -1
+        self.bwrap_program: tuple[int, int] | None = None
         self.privileges: dict[str, str] = {}
         self.enforcement: dict[str, object] = {}
 
@@ -252,6 +252,7 @@ class SandboxTask(Task):
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT],
             )
             self.bwrap_fd = os.pidfd_open(bwrap)
+            self.bwrap_program = procfs.program_at(self.job["bwrap"])
         except OSError as error:
             raise StepError("spawn", error.strerror or "unknown") from error
         finally:
@@ -332,7 +333,7 @@ class SandboxTask(Task):
         self.control.send(op="going")
 
     def watch(self, deadline: float) -> None:
-        """Watch until the tool ends or has to: its limits every 25 ms, its filters in the first 50."""
+        """Watch until the tool ends or has to: its limits every 25 ms, its filters until they are seen."""
         started = time.monotonic()
         tick = started + TICK
         seen = False
@@ -352,11 +353,17 @@ class SandboxTask(Task):
                 self.order("timeout", self.job["limits"]["grace_ms"])
 
     def check_filters(self, elapsed: float) -> bool:
-        """Look for both programs on the tool itself; return whether the question is settled."""
+        """Look for both programs on the tool itself; return whether the question is settled.
+
+        The child is bubblewrap until it executes the tool, and installs them last of all; on a busy host
+        that takes its time. So the program is read before the filters: a tool without them is a mismatch.
+        """
+        late = elapsed >= SETUP_SECONDS
         for pid in procfs.children_of(self.main_pid or 0)[:1]:
             try:
                 if self.tool_fd is None:
                     self.tool_fd = os.pidfd_open(pid)
+                executed = procfs.program_of(pid) not in (None, self.bwrap_program)
                 status = procfs.status_of(pid)
             except OSError:
                 break
@@ -364,9 +371,10 @@ class SandboxTask(Task):
             if status.get("Seccomp") == "2" and count >= self.job["filters"]:
                 self.enforcement["seccomp_filters"] = count
                 return True
-            if elapsed >= SECCOMP_WINDOW and "Z" not in status.get("State", ""):
+            if (executed or late) and "Z" not in status.get("State", ""):
                 self.order("enforcement_mismatch", 0)
-        return elapsed >= SECCOMP_WINDOW
+                return True
+        return late
 
     def check_usage(self) -> None:
         tree = procfs.tree_of(self.main_pid or 0)

@@ -32,6 +32,20 @@ def namespaces_of(pid: int | str) -> dict[str, str]:
     return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES}
 
 
+def program_at(path: str) -> tuple[int, int]:
+    """Device and inode of a program."""
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino
+
+
+def program_of(pid: int) -> tuple[int, int] | None:
+    """Device and inode of what a process executes; None when the kernel does not say."""
+    try:
+        return program_at(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+
+
 def children_of(pid: int) -> list[int]:
     found: list[int] = []
     try:

@@ -86,12 +86,13 @@ def test_a_request_and_its_answer_are_told_and_verified(installation: Installati
         admin.send("PUT", "/notifications/subscription", {"enabled": True})
         call = here.as_agent().propose("demo.wc", {"path": f"notes/{SECRET}.txt"})
         asked = call["approval"]["id"]
-        wait_until(lambda: len(receiver.heard) == 1, what="the first webhook", seconds=20)
-        wait_until(lambda: asked in mails(here.home), what="the mail", seconds=20)
+        wait_until(lambda: len(receiver.heard) == 1, what="the first webhook")
+        wait_until(lambda: asked in mails(here.home), what="the mail")
         here.as_owner().allow(call)
-        wait_until(lambda: len(receiver.heard) == 3, what="the other webhooks", seconds=20)
+        delivered = f"/webhooks/{hook['id']}/deliveries?state=delivered"
+        wait_until(lambda: len(admin.send("GET", delivered)["data"]) == 3, what="the other webhooks")
         told = receiver.verified(hook["secret"])
-        sent = admin.send("GET", f"/webhooks/{hook['id']}/deliveries?state=delivered")["data"]
+        sent = admin.send("GET", delivered)["data"]
     assert [one["type"] for one in told] == ["approval.requested", "approval.decided", "grant.created"]
     assert [one["data"]["state"] for one in told] == ["pending", "allowed", "active"]
     assert (told[0]["data"]["id"], told[0]["data"]["tool"]) == (asked, "demo.wc")
