@@ -19,10 +19,12 @@ from identity.rollout import FlagWishes
 from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import InvalidError, RefusedError
+from tests.governance.pipeline.test_new_rules import put_in_force
 from tests.governance.pipeline.world import (
     ASKED,
     LAUNCH,
     SHELL,
+    SLEEP,
     World,
     again,
     allow_principal,
@@ -34,6 +36,9 @@ from tests.governance.pipeline.world import (
 
 pytestmark = pytest.mark.django_db
 WHY = "production is down, nobody else answers"
+NOBODY_MAY = """@id("nobody_may")
+forbid (principal, action == Palyra::Action::"{permission}", resource);
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +76,32 @@ def test_a_forced_call_passes_its_claim_for_all_the_people_it_needed(world: Worl
     assert again(view).state == "queued"
     assert claim(world, again(view)).call.id == view.call.id
     assert again(view).state == "running"
+
+
+@pytest.mark.parametrize("permission", ["approvals.break_glass", "approvals.decide"])
+def test_rules_that_let_nobody_force_or_answer_stop_it_and_nothing_stays(
+    world: World, permission: str
+) -> None:
+    view = world.ask(LAUNCH)
+    put_in_force(world, NOBODY_MAY.format(permission=permission))
+    with pytest.raises(RefusedError, match="Policy does not permit " + permission):
+        force(world, view)
+    assert again(view).state == "awaiting_approval"
+    assert not BreakGlassReview.objects.exists()
+
+
+def test_the_rules_are_asked_about_each_of_many(world: World) -> None:
+    view, now = world.ask(SLEEP), utc_now()
+    put_in_force(world, NOBODY_MAY.format(permission="approvals.decide"))
+    (row,) = approvals.decide_many(
+        principal=as_principal(world.approver, world.workspace, now),
+        chosen=[Chosen(view.call.approval_id or "")],
+        verdict="allow",
+        otp_verified_at=now,
+        now=now,
+    )
+    assert (row.outcome, row.refusal and row.refusal.code) == (None, "role_required")
+    assert again(view).state == "awaiting_approval"
 
 
 def test_what_policy_forbids_by_then_is_not_forced(world: World) -> None:
