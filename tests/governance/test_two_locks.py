@@ -199,7 +199,7 @@ def test_the_brake_works_under_any_rules_and_its_release_does_not(rules: str | N
 ASKED_BY_THE_REVIEW: dict[str, frozenset[Permission]] = {
     "approvals.py": frozenset({Permission.APPROVALS_DECIDE, Permission.APPROVALS_BREAK_GLASS}),
 }
-"""Permissions for which `pipeline.review` asks the rules, as tests/governance/pipeline/test_forced.py shows."""
+"""What `pipeline.review` asks the rules about, as tests/governance/pipeline/test_forced.py shows."""
 
 
 def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
