@@ -6,7 +6,7 @@ changed is theirs: up to medium risk the edit is their answer too, above it some
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from approvals import services as approvals
@@ -17,14 +17,13 @@ from approvals.models import ApprovalRequest
 from approvals.selectors import eligibility_of
 from approvals.types import ReviewInput, Verdict
 from governance import closing
-from governance.calls import queue_call, write_call, write_proposal
 from governance.freeze_scopes import FROZEN
-from governance.gates import GateLog, GateRow
 from governance.journal.ledger import record
-from governance.models import Run, ToolCall
-from governance.pipeline import apply_answer, walk
-from governance.proposals import Draft, Edit, Found, Proposal
-from identity.liveness import principal_live
+from governance.models import ToolCall
+from governance.pipeline import apply_answer, decide
+from governance.proposals import Draft, Edit, Proposal
+from governance.recheck import principal_of_call
+from governance.runs.turns import hold_run
 from identity.types import Principal
 from kernel.errors import ConflictError, Detail, InvalidError, RefusedError
 from kernel.ids import new_id
@@ -53,10 +52,9 @@ def replace_call(
     arguments that the agent asks about in another question.
     """
     before = _waiting_call(asked)
-    draft = _draft(before, asked, new_input, editor, now)
     closing.close_answered(before, SUPERSEDED, "A person changed what it does.", editor.actor(), now)
     closing.close_waiting(asked.id, editor.actor(), now)
-    after = _proposed(draft, before, now)
+    after = _decided(_draft(before, asked, new_input, editor, now), before)
     _link(before, after, editor, now)
     request = ApprovalRequest.objects.filter(id=after.approval_id or "").first()
     if request is not None and request.subject_id != after.id:
@@ -81,28 +79,14 @@ def _waiting_call(asked: ApprovalRequest) -> ToolCall:
 def _draft(
     before: ToolCall, asked: ApprovalRequest, new_input: object, editor: Principal, now: datetime
 ) -> Draft:
-    agent = principal_live(
-        kind=before.principal_kind,
-        principal_id=before.principal_id,
-        workspace_id=before.workspace_id,
-        token_id=before.token_id,
-        now=now,
-    )
+    agent = principal_of_call(before, now)
     if agent is None:
         raise _refused("identity.principal_not_live", "Who proposed the call may not propose calls any more.")
-    proposal = Proposal(
-        run_id=before.run_id,
-        tool=before.tool_name,
-        input=new_input,
-        parent_call_id=before.parent_call_id,
-        traceparent=before.traceparent,
-    )
-    run = Run.objects.get(id=before.run_id)
     return Draft(
         call_id=new_id("call", now),
-        proposal=proposal,
+        proposal=replace(Proposal.of_call(before), input=new_input),
         principal=agent,
-        run=run,
+        run=hold_run(before.run_id),
         now=now,
         edit=Edit(editor, before.id, asked.id, _editors_of(asked)),
     )
@@ -117,27 +101,22 @@ def _editors_of(asked: ApprovalRequest) -> frozenset[str]:
     return frozenset(editors)
 
 
-def _proposed(draft: Draft, before: ToolCall, now: datetime) -> ToolCall:
-    draft.run.refresh_from_db()
-    write_proposal(draft, record)
-    gates, found = GateLog(now), Found()
-    denial = walk(draft, gates, found)
-    if denial is not None:
-        raise _denied(denial)
-    call = write_call(draft, gates, found, None, record)
+def _decided(draft: Draft, before: ToolCall) -> ToolCall:
+    """Return the call that takes the place of `before`; what a denied one wrote down is rolled back."""
+    call = decide(draft)
+    if call.effect == "deny":
+        raise _denied(call)
     if call.action_digest == before.action_digest:
         raise _refused("unchanged", "The arguments are those that are asked about already.")
-    if call.approval_id is None:
-        queue_call(call, found.placement, draft.actor(), now, record)
     return call
 
 
-def _denied(row: GateRow) -> ConflictError | InvalidError | RefusedError:
-    if row.reason_code == FROZEN:
-        return RefusedError("frozen", row.reason)
-    if row.reason_code == "run.closed":
-        return ConflictError("run.closed", row.reason)
-    return _refused(row.reason_code, row.reason)
+def _denied(call: ToolCall) -> ConflictError | InvalidError | RefusedError:
+    if call.reason_code == FROZEN:
+        return RefusedError("frozen", call.reason)
+    if call.reason_code == "run.closed":
+        return ConflictError("run.closed", call.reason)
+    return _refused(call.reason_code, call.reason)
 
 
 def _refused(code: str, sentence: str) -> InvalidError:

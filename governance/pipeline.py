@@ -64,13 +64,16 @@ def submit(
     other refusal is a recorded call that was denied.
     """
     with transaction.atomic(durable=True):
-        view = view_of(_decide(_draft(proposal, principal, now)))
+        view = view_of(decide(_draft(proposal, principal, now)))
         _store(ticket, render, view)
     return view
 
 
-def _decide(draft: Draft) -> ToolCall:
-    """Take a proposal through the gates and write down what they said."""
+def decide(draft: Draft) -> ToolCall:
+    """Take a proposal through the gates, write down what they said, and queue what they all let pass.
+
+    The caller holds the run. The call's `effect` is `deny`, `require_approval` or `allow`.
+    """
     write_proposal(draft, record)
     gates, found = GateLog(draft.now), Found()
     denial = walk(draft, gates, found)
@@ -213,15 +216,15 @@ def _ask_again(execution_id: str, worker: Worker, now: datetime) -> None:
     principal = recheck.principal_of_call(before, now) if before is not None else None
     if before is None or principal is None:
         return
-    proposal = Proposal(
-        run_id=before.run_id,
-        tool=before.tool_name,
-        input=before.input,
-        parent_call_id=before.parent_call_id,
-        traceparent=before.traceparent,
+    draft = Draft(
+        call_id=new_id("call", now),
+        proposal=Proposal.of_call(before),
+        principal=principal,
+        run=hold_run(before.run_id),
+        now=now,
+        again_by=worker.actor(),
     )
-    draft = Draft(new_id("call", now), proposal, principal, hold_run(before.run_id), now)
-    after = _decide(replace(draft, again_by=worker.actor()))
+    after = decide(draft)
     closing.replace_refused(before, after, worker.actor(), now)
 
 

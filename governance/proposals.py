@@ -29,6 +29,17 @@ class Proposal:
     idempotency_key: str | None = None
     traceparent: str | None = None
 
+    @classmethod
+    def of_call(cls, call: ToolCall) -> Proposal:
+        """Return what a stored call proposed; an idempotency key is not proposed again."""
+        return cls(
+            run_id=call.run_id,
+            tool=call.tool_name,
+            input=call.input,
+            parent_call_id=call.parent_call_id,
+            traceparent=call.traceparent,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

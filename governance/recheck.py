@@ -196,7 +196,7 @@ def _live(call: ToolCall, now: datetime) -> Finding[Principal]:
 
 
 def _draft(call: ToolCall, principal: Principal, now: datetime) -> Draft:
-    proposal = Proposal(run_id=call.run_id, tool=call.tool_name, input=call.input)
+    proposal = Proposal.of_call(call)
     return Draft(call.id, proposal, principal, call.run, now)
 
 

@@ -103,7 +103,7 @@ def _of_rules(grant: Grant, call: ToolCall, now: datetime) -> Stale | None:
     principal = _principal(call, now)
     if principal is None:
         return Stale.PRINCIPAL_NOT_LIVE
-    proposal = Proposal(run_id=call.run_id, tool=call.tool_name, input=call.input)
+    proposal = Proposal.of_call(call)
     draft = Draft(call.id, proposal, principal, call.run, now)
     target = checks.schema(draft).value
     if target is None:

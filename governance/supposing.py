@@ -72,7 +72,7 @@ def draft_of_call(call: ToolCall, now: datetime) -> Draft:
     """Return the draft of a recorded call."""
     kind = PrincipalKind(call.principal_kind)
     who = _stand_in(kind, call.principal_id, call.run, token_id=call.token_id, now=now)
-    proposal = Proposal(run_id=call.run_id, tool=call.tool_name, input=call.input)
+    proposal = Proposal.of_call(call)
     return Draft(call_id=call.id, proposal=proposal, principal=who, run=call.run, now=now)
 
 

@@ -118,7 +118,7 @@ def _stopped_by(call: ToolCall, now: datetime) -> str | None:
     )
     if principal is None:
         return CloseCode.AGENT_REVOKED
-    proposal = Proposal(run_id=call.run_id, tool=call.tool_name, input=call.input)
+    proposal = Proposal.of_call(call)
     draft, found = Draft(call.id, proposal, principal, call.run, now), Found()
     named = checks.schema(draft)
     if named.value is None:

@@ -41,7 +41,9 @@ from tests.governance.pipeline.world import (
     events_of,
     final_decisions,
     redefine,
+    run_events,
     set_posture,
+    snapshot,
     take_off_the_allowlist,
 )
 
@@ -253,6 +255,16 @@ def test_a_gate_that_denies_the_new_arguments_refuses_the_edit(world: World) -> 
     view = world.propose("fs.write", WRITE)
     take_off_the_allowlist(world, "fs.write")
     assert isinstance(refused(world, view, SAFER), InvalidError)
+
+
+def test_a_denied_edit_leaves_nothing_but_its_refusal(world: World) -> None:
+    view = world.propose("fs.write", WRITE)
+    take_off_the_allowlist(world, "fs.write")
+    rows, told = snapshot(), run_events(view.call.run)
+    refused(world, view, SAFER)
+    changed = {label for label, kept in snapshot().items() if kept != rows[label]}
+    assert {label for label in changed if not label.startswith("governance.Journal")} == set()
+    assert run_events(view.call.run) == told
 
 
 def test_a_tool_that_was_switched_off_meanwhile_is_not_edited_back_to_life(world: World) -> None:
