@@ -175,9 +175,6 @@ def _stored_stops(call: ToolCall) -> list[Stop]:
     ]
 
 
-# --- the gates, asked without a call ------------------------------------------------------------
-
-
 def _explain_draft(draft: Draft, supposed: Supposed | None, ground: Ground) -> Explanation:
     """Ask gates 3 to 7. The rules are asked even of a tool that an earlier gate would stop."""
     found, stops = Found(), _Stops()

@@ -38,9 +38,6 @@ _LOCK = 0x70616C79_667265
 _PEOPLE_ASK = frozenset({"user"})
 
 
-# --- the lock -----------------------------------------------------------------------------------
-
-
 def hold_off_freezes() -> None:
     """Keep a freeze from being set until the transaction ends; others may hold this too.
 
@@ -60,9 +57,6 @@ def _lock(function: str) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {function}(%s)", [_LOCK])
-
-
-# --- what stops a call --------------------------------------------------------------------------
 
 
 def freeze_over(
@@ -140,9 +134,6 @@ def _names_a_skill(freezes: tuple[Standing, ...]) -> bool:
     return any(freeze.scope == FreezeScope.SKILL for freeze in freezes)
 
 
-# --- what a freeze covers -----------------------------------------------------------------------
-
-
 def calls_under(freeze: Freeze) -> QuerySet[ToolCall]:
     """Return every call that this freeze covers, whatever its state."""
     rows = ToolCall.objects.all()
@@ -204,9 +195,6 @@ def _runs_of(freeze: Freeze, executions: QuerySet[Execution], limit: int) -> tup
     return tuple(rows.order_by("run_id").values_list("run_id", flat=True).distinct()[:limit])
 
 
-# --- who may see them ---------------------------------------------------------------------------
-
-
 def visible_freezes(principal: Principal) -> QuerySet[Freeze]:
     """Return the freezes this principal may know of: a person those that reach their workspace, an
     agent those that may stop it."""
@@ -247,9 +235,6 @@ def lift_requests(freeze: Freeze) -> tuple[LiftRequest, ...]:
     """Return who asked that this freeze be lifted, and why, in their order."""
     rows = JournalEvent.objects.filter(subject=freeze.id, type="freeze.lift_requested").order_by("id")
     return tuple(LiftRequest(row.actor, row.time, str(open_data(row).get("reason", ""))) for row in rows)
-
-
-# --- writes -------------------------------------------------------------------------------------
 
 
 def set_freeze(

@@ -147,3 +147,11 @@ TEMPLATE_FAULTS = {
 
 def template_faults(text: str) -> list[str]:
     return [name for name, fault in TEMPLATE_FAULTS.items() if fault.search(text)]
+
+
+BANNER = re.compile(r"^\s*#\s*([-=*#~_])\1{2,}", re.MULTILINE)
+
+
+def banners(text: str) -> list[str]:
+    """Name the lines whose comments draw a rule across the page: a file that needs parts is two files."""
+    return [f"line {text.count(chr(10), 0, found.end()) + 1}" for found in BANNER.finditer(text)]

@@ -15,6 +15,7 @@ import pytest
 from importlinter.cli import lint_imports
 
 from tests.support_rules import (
+    banners,
     console_writes,
     durable_transactions,
     long_functions,
@@ -116,6 +117,12 @@ def test_harmless_markup_is_not_a_fault() -> None:
     assert template_faults(text) == []
 
 
+@pytest.mark.parametrize("line", ["# --- reads ---", "    # ----------", "#=====", "# ###"])
+def test_a_banner_is_found_and_an_ordinary_comment_is_none(line: str) -> None:
+    assert banners(f"x = 1\n\n{line}\ny = 2\n") == ["line 3"]
+    assert banners("# Why - and not how -- it is so.\nx = '# ---'\n") == []
+
+
 def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     code = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
@@ -138,6 +145,11 @@ def test_files_stay_short() -> None:
 
 def test_functions_stay_short() -> None:
     assert findings(long_functions, source_files(*PRODUCT, *BESIDE)) == []
+
+
+def test_comments_draw_no_banners() -> None:
+    files = source_files(*PRODUCT, *BESIDE)
+    assert [f"{place(path)}: {found}" for path in files for found in banners(path.read_text())] == []
 
 
 def test_package_files_are_empty() -> None:

@@ -92,8 +92,6 @@ class LivePoint:
     def _permits(self, request: DomainRequest) -> bool:
         return self.decide(request).effect is Effect.ALLOW
 
-    # --- what there is --------------------------------------------------------------------------
-
     def _principals(self, kind: str, after: str) -> Iterable[str]:
         known = _KINDS.get(kind.lower())
         if known is PrincipalKind.AGENT:
@@ -120,8 +118,6 @@ class LivePoint:
 
     def _is_member(self, user_id: str) -> bool:
         return bool(effective_roles(user_id=user_id, workspace_id=self.workspace_id, now=self.now))
-
-    # --- the gates ------------------------------------------------------------------------------
 
     def _draft(self, request: DomainRequest) -> Draft:
         """Return the draft of a call that nobody makes: a stand-in who may do nothing, in no run."""

@@ -157,9 +157,6 @@ def enforce(now: datetime) -> int:
     return done
 
 
-# --- who may, and what is meant -----------------------------------------------------------------
-
-
 def _scope(principal: Principal, wishes: FreezeWishes, now: datetime) -> tuple[str, str]:
     """Return the workspace in which the freeze stands and the scope's id as calls name it."""
     authority.require_permission(principal, Permission.FREEZE_SET, principal.workspace_id, now)
@@ -238,9 +235,6 @@ def _said(reason: str, shortest: int) -> str:
     if not shortest <= len(text) <= LONGEST_REASON:
         raise invalid("/reason", "length", f"Say why, in {shortest} to {LONGEST_REASON} characters.")
     return text
-
-
-# --- what it does to runs -----------------------------------------------------------------------
 
 
 def _each_run(freeze: Freeze, run_ids: Iterable[str], actor: Actor, now: datetime) -> None:

@@ -189,8 +189,6 @@ def test_a_property_cannot_stand_for_a_derived_attribute(clash: dict[str, Any]) 
         record_type(object_schema({"inner": object_schema(clash, ())}, ()))
 
 
-# --- any schema, any value that fits it ---------------------------------------------------------
-
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 numbers = st.one_of(
     st.integers(-(2**53) + 1, 2**53 - 1), st.floats(allow_nan=False, allow_infinity=False), st.just(-0.0)

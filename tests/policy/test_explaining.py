@@ -351,8 +351,6 @@ def build(text: str) -> CompiledSet:
     return build_set(rules, SCHEMA, ref=NO_SET, catalog_digest="")
 
 
-# --- explain equals the gate, and its changes hold ---------------------------------------------
-
 labels = st.frozensets(st.sampled_from(["untrusted_content", "private_data", "other_label"]))
 lists = st.sampled_from(
     [frozenset(), frozenset({"agt_one"}), frozenset({"agt_two"}), frozenset({"usr_owner"})]

@@ -145,9 +145,6 @@ def test_what_was_seen_by_a_shadow_that_was_ended_meanwhile_is_dropped(cast: Cas
     assert policy_set.pk not in {one.pk for one in shadows()}
 
 
-# --- a shadow never decides ---------------------------------------------------------------------
-
-
 def test_a_shadow_changes_no_answer_no_label_and_no_epoch(cast: Cast) -> None:
     asked = fetch(cast, "evil.example")
     before = keep(asked)
@@ -204,9 +201,6 @@ def test_a_rule_that_fails_in_a_shadow_is_an_error(cast: Cast) -> None:
     assert counts(policy_set) == {("allow", "deny"): (1, 1)}
 
 
-# --- policies in shadow -------------------------------------------------------------------------
-
-
 def activated(policy_set: PolicySet) -> PolicySet:
     """Put a set into force by the columns alone: how that is done is another test's matter."""
     PolicySet.objects.filter(state=SetState.ACTIVE).update(state=SetState.SUPERSEDED, superseded_at=NOW)
@@ -247,9 +241,6 @@ def test_a_set_in_shadow_leaves_its_own_policies_in_shadow_out(cast: Cast) -> No
     keep(fetch(cast, "evil.example"))
     watch(policy_set)
     assert counts(policy_set) == {("allow", "allow"): (1, 0)}
-
-
-# --- who, when and how many ---------------------------------------------------------------------
 
 
 def test_the_change_is_recorded_and_repeating_it_changes_nothing(cast: Cast) -> None:

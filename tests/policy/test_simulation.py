@@ -223,9 +223,6 @@ def test_a_text_that_does_not_compile_is_refused_with_its_findings(cast: Cast) -
     assert caught.value.errors[0].pointer == "/files/added_0.cedar"
 
 
-# --- the shortcut -------------------------------------------------------------------------------
-
-
 CHANGES = {
     "none": (),
     "a host": (FORBID_EVIL,),
@@ -279,9 +276,6 @@ def test_the_shortcut_is_taken(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(comparing, "answer_of", lambda *given: asked.append(given) or original(*given))  # type: ignore[func-returns-value]  # append, then the answer
     list(Comparison(runtime.engine, candidate.engine).replay(records))
     assert len(asked) == 5  # echo once of one set, and each host once of both
-
-
-# --- states -------------------------------------------------------------------------------------
 
 
 def test_a_queued_simulation_starts_once_and_ends_once(cast: Cast) -> None:

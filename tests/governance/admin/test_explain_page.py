@@ -152,9 +152,6 @@ def test_hostile_text_stays_text(asker: Client, world: World, hostile: str) -> N
     assert Elements.faults_of(asker.get(PAGE, {"call": call.pk}).content.decode()) == []
 
 
-# --- words --------------------------------------------------------------------------------------
-
-
 def rule(**changes: Any) -> ExplainedRule:
     given: dict[str, Any] = {
         "id": "one",

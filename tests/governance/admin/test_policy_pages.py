@@ -64,9 +64,6 @@ def typed(answer: Any) -> str:
     return markup.unescape(found[1])
 
 
-# --- the list, drafts, exchange ---------------------------------------------------------------
-
-
 def test_the_list_tells_who_made_what_and_what_it_decided(world: World, rules: PolicySet) -> None:
     propose(world.agent, "echo", {"text": "hello"})
     html = page(sign_in(world.auditor), LIST)
@@ -125,9 +122,6 @@ def test_a_file_that_is_no_set_is_refused_and_leaves_nothing(
 def test_a_form_without_a_file_says_so(owner: Client) -> None:
     answer = form_on(owner, LIST, f"{LIST}import/").send(name="nothing")
     assert (answer.status_code, "Choose a file." in text_of(answer)) == (422, True)
-
-
-# --- the editor -------------------------------------------------------------------------------
 
 
 def test_the_text_is_kept_to_the_byte(owner: Client, rules: PolicySet) -> None:
@@ -272,9 +266,6 @@ def test_a_draft_is_named_anew_discarded_and_drafted_from(owner: Client, rules: 
     assert (made.title, stored(made)) == ("Back", NO_FTP)
 
 
-# --- changes ----------------------------------------------------------------------------------
-
-
 def test_the_changes_stand_by_rule_and_by_line(world: World, owner: Client, rules: PolicySet) -> None:
     form_on(
         owner, editor_of(rules, "pack_trifecta.cedar"), f"{editor_of(rules, 'pack_trifecta.cedar')}remove/"
@@ -298,9 +289,6 @@ def test_the_changes_follow_every_edit(owner: Client, rules: PolicySet) -> None:
     html = page(owner, f"{of(rules)}diff/")
     assert "+@id(&quot;no_ftp_at_all&quot;)" in html
     assert "+@id(&quot;no_ftp&quot;)" not in html
-
-
-# --- hostile text -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hostile", CORPUS)
@@ -329,9 +317,6 @@ def test_hostile_names_ids_and_descriptions_stay_text(world: World, owner: Clien
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b-\u200f\x1b\x07]", outside), path
         if re.search(r"[<>\"']", hostile):
             assert hostile not in html, path
-
-
-# --- who may ----------------------------------------------------------------------------------
 
 
 def path_of(route: str, row: PolicySet) -> str:

@@ -103,9 +103,6 @@ def test_a_page_lists_a_bounded_number_of_rules_and_counts_all() -> None:
     assert (len(changes.added), changes.counts, changes.is_cut) == (MOST_RULES, (MOST_RULES + 3, 0, 0), True)
 
 
-# --- how much a form may carry ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("path", "limit"),
     [

@@ -182,9 +182,6 @@ def test_nothing_changes_is_said(world: World, owner: Client, decided: None) -> 
     assert "Nothing changes" in page(owner, simulate(owner, row)["Location"])
 
 
-# --- shadows ----------------------------------------------------------------------------------
-
-
 def test_a_validated_set_is_watched_in_shadow_and_taken_out(owner: Client, rules: PolicySet) -> None:
     change = f"{of(rules)}shadow/change/"
     assert form_on(owner, of(rules), change).send().status_code == 302

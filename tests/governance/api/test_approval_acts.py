@@ -39,9 +39,6 @@ def asks(world: World, count: int) -> list[str]:
     return [call["approval"]["id"] for call in calls]
 
 
-# --- many at once ----------------------------------------------------------------------------
-
-
 def test_many_are_answered_with_one_comment_and_one_code(world: World) -> None:
     ids = asks(world, 3)
     answer = bulk(world.approver, ids, comment="all harmless", otp=world.approver.code())
@@ -128,9 +125,6 @@ def test_a_retry_of_many_gets_the_same_answer(world: World) -> None:
     assert again.json() == first.json()
 
 
-# --- the same again --------------------------------------------------------------------------
-
-
 def test_the_same_answer_again_needs_no_second_code(world: World) -> None:
     request = request_of(world, "fs.write")
     body = {**ALLOW, "otp": world.approver.code()}
@@ -153,9 +147,6 @@ def test_a_stepped_up_token_answers_high_risk_and_not_critical(world: World) -> 
     assert decide(caller, request_of(world, "fs.write"), ALLOW).status_code == 200
     critical = decide(caller, request_of(world, "demo.launch"), {**ALLOW, "comment": "go on"})
     assert_problem(critical, 401, "step_up_required")
-
-
-# --- denying and ending the run --------------------------------------------------------------
 
 
 def test_a_deny_may_end_the_run_with_all_it_waits_for(world: World) -> None:
@@ -191,9 +182,6 @@ def test_who_may_not_cancel_runs_does_not_end_one_by_denying(world: World) -> No
     refused = decide(Caller(text), request, {**DENY, "end_run": True})
     assert_problem(refused, 403, "insufficient_scope")
     assert ApprovalRequest.objects.get(pk=request).status == "pending"
-
-
-# --- breaking the glass ----------------------------------------------------------------------
 
 
 def test_the_glass_is_closed_unless_the_flag_is_on(world: World) -> None:
@@ -242,9 +230,6 @@ def test_somebody_else_reviews_a_forced_decision(world: World) -> None:
     assert (found.status_code, found.json()["reviewed_by"]) == (200, world.approver.id)
     assert_problem(world.second_approver.post(path, body), 409, "conflict")
     assert world.auditor.get("break-glass-reviews?state=open").json()["data"] == []
-
-
-# --- reading ---------------------------------------------------------------------------------
 
 
 def test_a_request_shows_what_it_may_be_answered_with(world: World) -> None:

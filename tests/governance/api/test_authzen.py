@@ -80,9 +80,6 @@ def allowlist(world: World, tool: str) -> None:
         )
 
 
-# --- the domain palyra ------------------------------------------------------------------------------
-
-
 def test_a_permit_names_its_rules_and_the_set(world: World) -> None:
     found = answered(world.owner, execution(world, "echo", {"text": "hello"}))
     assert found["decision"] is True
@@ -241,9 +238,6 @@ def test_without_a_set_in_force_everything_is_denied(world: World) -> None:
         transaction.set_rollback(True)
 
 
-# --- searches of the domain palyra -----------------------------------------------------------------
-
-
 def test_searches_find_agents_tools_and_actions(world: World) -> None:
     found = answered(
         world.owner,
@@ -294,9 +288,6 @@ def test_people_of_other_workspaces_cost_a_search_nothing(world: World) -> None:
     User.objects.bulk_create(made)
     assert found() == before
     assert {world.owner.id, world.approver.id} <= set(before[0])
-
-
-# --- every decision point --------------------------------------------------------------------------
 
 
 def test_the_routes_are_closed_without_the_feature_or_the_permission(world: World) -> None:

@@ -130,9 +130,6 @@ def test_no_cell_of_the_spreadsheet_is_a_formula(start: str) -> None:
     assert f"'{start}one two" in rows[1]
 
 
-# --- whose calls --------------------------------------------------------------------------------
-
-
 def test_somebody_of_a_workspace_replays_its_records_and_that_allows_no_activation(people: People) -> None:
     moved = elsewhere()
     policy_set = validated_with(FORBID_ALL, now=utc_now())
@@ -177,9 +174,6 @@ def test_agents_auditors_and_strangers_simulate_nothing(people: People) -> None:
     for caller in (world.agent, world.stranger):
         assert caller.get(f"policy-sets/{draft.pk}/simulations/1").status_code == 403
         assert caller.get(f"policy-sets/{draft.pk}/simulations/1/flips").status_code == 403
-
-
-# --- what is refused ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -283,9 +277,6 @@ def test_one_person_has_a_few_open_jobs_at_once_and_others_theirs(people: People
     assert ask(people.operator) == 202
     Job.objects.filter(subject=draft.pk).update(state="cancelled", finished_at=utc_now())
     assert ask(people.wide) == 202
-
-
-# --- shadow -------------------------------------------------------------------------------------
 
 
 def test_a_validated_set_goes_into_shadow_and_out_again(people: People) -> None:

@@ -168,9 +168,6 @@ def test_a_stopping_worker_ends_its_job_and_takes_no_other(
     assert end_of(other).state == "queued"
 
 
-# --- lost workers -------------------------------------------------------------------------------
-
-
 def test_a_job_without_a_heartbeat_for_a_minute_is_failed_by_the_sweeper(
     world: World, counting: Counting
 ) -> None:
@@ -244,9 +241,6 @@ def test_an_end_is_final(world: World, counting: Counting, state: str) -> None:
     assert state not in ALLOWED
 
 
-# --- who ----------------------------------------------------------------------------------------
-
-
 def test_a_job_is_seen_and_stopped_with_the_permission_of_its_kind(world: World, counting: Counting) -> None:
     job = queue(world)
     for person in (world.auditor, world.approver, world.stranger):
@@ -269,9 +263,6 @@ def test_a_job_of_the_instance_is_out_of_sight_for_somebody_of_one_workspace(
     assert jobs.cancel(principal=world.person(world.owner), job_id=job.id, now=utc_now()).state == "cancelled"
 
 
-# --- ringing ------------------------------------------------------------------------------------
-
-
 def test_the_sweeper_rings_for_jobs_that_wait(
     world: World, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,9 +279,6 @@ def test_the_task_takes_everything_that_waits(world: World, counting: Counting) 
     job = queue(world)
     tasks.jobs.run()
     assert end_of(job).state == "succeeded"
-
-
-# --- simulations by a job -----------------------------------------------------------------------
 
 
 def simulated_by_job(world: World) -> tuple[PolicySet, SimulationRun, Job]:

@@ -109,9 +109,6 @@ def test_calls_of_one_agent_share_a_snapshot(world: World) -> None:
     assert record_of(other.call).entities_id != record_of(first.call).entities_id
 
 
-# --- secrets ------------------------------------------------------------------------------------
-
-
 def test_a_secret_among_the_arguments_is_cut_and_the_record_says_so(world: World) -> None:
     record = record_of(world.propose("echo", {"text": f"use {SECRET} now"}).call)
     assert SECRET not in record.request
@@ -164,9 +161,6 @@ def test_cutting_twice_changes_nothing_and_an_exact_record_is_the_input(value: d
     assert redacted_input(once.value).value == once.value
     if once.exact:
         assert once.value == value
-
-
-# --- faults of the rules ------------------------------------------------------------------------
 
 
 def failing(*errors: str, code: Code = Code.EVALUATION_FAILED) -> PolicyDecision:
@@ -257,9 +251,6 @@ def test_an_ordinary_denial_is_no_fault() -> None:
             record=events,
         )
     assert events.events == []
-
-
-# --- how long -----------------------------------------------------------------------------------
 
 
 def aged(world: World, days: int, now: datetime) -> DecisionRecord:

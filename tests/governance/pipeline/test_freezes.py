@@ -95,9 +95,6 @@ def assert_refused(view: CallView) -> None:
     assert (attested(ended).predicate["outcome"], ended.reservation.state) == ("refused", "released")
 
 
-# --- the eleventh acceptance scenario ---------------------------------------------------------------
-
-
 def test_a_freeze_of_everything_from_the_setting_to_the_lifting(world: World) -> None:
     """Allow is refused, deny works, the queue is refused; the setter lifts only while nobody else could."""
     run = world.open_run()
@@ -131,9 +128,6 @@ def test_alone_in_the_installation_the_setter_lifts(world: World) -> None:
     assert lift(world, row).single_operator
     data = open_data(JournalEvent.objects.get(type="freeze.lifted", subject=row.id))
     assert (data["single_operator"], data["scope"]) == (True, "global")
-
-
-# --- what is frozen -----------------------------------------------------------------------------------
 
 
 def test_each_scope_stops_its_own_and_nothing_else(world: World) -> None:
@@ -276,9 +270,6 @@ def test_a_stranger_learns_of_no_freeze_from_an_answer(world: World) -> None:
         world.answer(view, by=world.stranger)
 
 
-# --- who may, and where -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("name", "code"), [("auditor", "role_required"), ("stranger", "role_required")])
 def test_who_does_not_hold_the_permission_freezes_nothing(world: World, name: str, code: str) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -375,9 +366,6 @@ def test_an_agent_sees_what_may_stop_it_and_no_more(world: World) -> None:
     assert set(freezes.visible_freezes(world.other_agent)) == {theirs, tool}
     assert not freezes.visible_freezes(world.person(world.stranger)).exists()
     assert freezes.visible_freezes(world.person(world.auditor)).count() == 3
-
-
-# --- the pure question ------------------------------------------------------------------------------
 
 
 def test_a_scope_that_nobody_knows_stops_everything() -> None:

@@ -351,9 +351,6 @@ def test_the_sweeper_ends_what_is_over_and_tells_of_what_ends_soon(world: World)
     assert sweeping.sweep(later)["grants_announced"] == 0
 
 
-# --- the claim ------------------------------------------------------------------------------------
-
-
 def covered(world: World) -> CallView:
     """Return a queued call that runs by an earlier session answer."""
     run = world.open_run()

@@ -85,9 +85,6 @@ def in_session(world: World, key: str = "chat", **wishes: Any) -> Run:
     return world.open_run(session_key=key, **wishes)
 
 
-# --- the trifecta ------------------------------------------------------------------------------------
-
-
 def test_private_then_untrusted_then_out_needs_a_person_whatever_the_posture_says(world: World) -> None:
     run = in_session(world)
     private = ran(world, VAULT, "the salary list", run=run)
@@ -179,9 +176,6 @@ def test_a_preview_leaves_no_trace_of_itself(world: World) -> None:
     assert not LabelHolder.objects.filter(pk=run.session_id).exists()
 
 
-# --- at the claim ------------------------------------------------------------------------------------
-
-
 def test_a_queued_call_is_refused_when_the_labels_grew_meanwhile(world: World) -> None:
     run = in_session(world)
     ran(world, VAULT, "private", run=run)
@@ -236,9 +230,6 @@ def test_what_was_declassified_while_the_call_ran_counts_again_when_it_answers(w
     worker = saying("late words", meanwhile=lambda: declassify(world, run))
     assert world.run(reading, worker=worker).state == "succeeded"
     assert live(run) == {"untrusted_content": [reading.call.id]}
-
-
-# --- provenance --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -331,9 +322,6 @@ def test_neither_the_task_nor_an_answer_is_kept_in_clear(world: World) -> None:
     assert all("bob@corp.example" not in repr(open_data(row)) for row in events)
 
 
-# --- skills, processes, labels of administrators -------------------------------------------------------
-
-
 def test_the_labels_of_a_process_depend_on_what_it_may_reach(world: World) -> None:
     process = next(tool for tool in BUILTINS if tool.name == "process.run").facts()
     assert flow_of(process, {"command": "ls"}) == NO_FLOW
@@ -364,9 +352,6 @@ def test_a_seventeenth_label_of_administrators_is_refused(world: World) -> None:
     redefine(world, READER, adds_labels=frozenset({names[16]}))
     denied = world.propose(READER, run=run)
     assert (denied.state, denied.call.reason_code) == ("denied", "policy.invalid_context")
-
-
-# --- declassification ----------------------------------------------------------------------------------
 
 
 def test_both_ends_of_a_label_are_in_the_journal(world: World) -> None:
@@ -419,9 +404,6 @@ def test_declassifying_needs_a_fresh_code_and_a_reason(world: World) -> None:
         with pytest.raises(InvalidError):
             declassify(world, run, by=fresh, reason=reason)
     assert live(run)
-
-
-# --- sessions --------------------------------------------------------------------------------------------
 
 
 def test_one_key_is_one_session_of_one_principal(world: World) -> None:

@@ -99,8 +99,6 @@ class World:
         """Return a person after a login with a one-time code."""
         return as_principal(user, self.workspace, now or utc_now())
 
-    # --- the agent ---------------------------------------------------------------------------
-
     def open_run(self, principal: Principal | None = None, **wishes: Any) -> Run:
         return runs.open_run(principal=principal or self.agent, wishes=wishes, now=utc_now())
 
@@ -126,8 +124,6 @@ class World:
         view = self.propose(tool, run=run, now=now)
         assert view.state == "awaiting_approval", view.call.gates
         return view
-
-    # --- the people --------------------------------------------------------------------------
 
     def answer(
         self,
@@ -157,8 +153,6 @@ class World:
         """Have a person allow the call; return it queued."""
         assert self.answer(view, now=now).kind == "allowed"
         return again(view)
-
-    # --- the worker --------------------------------------------------------------------------
 
     def run(self, view: CallView, *, now: datetime | None = None, worker: Worker | None = None) -> CallView:
         """Have the worker take the call; return it as it is afterwards."""
