@@ -27,7 +27,6 @@ from identity.roles import Permission
 from identity.selectors import INSTANCE, instance_holders, workspace_by_slug
 from identity.types import Principal
 from kernel.errors import ConflictError, RefusedError
-from kernel.ids import is_id
 from kernel.record import Actor, system_actor
 from policy.catalog import short_name
 from policy.selectors import tool_named
@@ -170,9 +169,10 @@ def _scope(principal: Principal, wishes: FreezeWishes, now: datetime) -> tuple[s
         raise invalid("/scope_id", "required", f"Name the {wishes.scope} to freeze.")
     workspace_id = _home_of(principal, wishes)
     if workspace_id is None:
-        scope_id = _known(wishes.scope, wishes.scope_id)
-        everywhere = _holds_everywhere(principal, now)
-        return (workspace_by_slug(INSTANCE).pk if everywhere else principal.workspace_id), scope_id
+        place = (
+            workspace_by_slug(INSTANCE).pk if _holds_everywhere(principal, now) else principal.workspace_id
+        )
+        return place, _known(wishes.scope, wishes.scope_id, place)
     authority.require_permission(principal, Permission.FREEZE_SET, workspace_id, now)
     if wishes.scope is FreezeScope.RUN and not Run.objects.filter(pk=wishes.scope_id, state="open").exists():
         raise ConflictError("run.closed", "The run is closed; nothing starts in it.")
@@ -192,8 +192,11 @@ def _home_of(principal: Principal, wishes: FreezeWishes) -> str | None:
     return home
 
 
-def _known(scope: FreezeScope, scope_id: str) -> str:
-    """The id as calls carry it; a typing error must not look like a freeze that holds."""
+def _known(scope: FreezeScope, scope_id: str, place: str) -> str:
+    """The id as calls carry it; a typing error must not look like a freeze that holds.
+
+    A device is known by a run that came from it to where the freeze is to stand.
+    """
     if scope is FreezeScope.TOOL:
         tool = tool_named(scope_id)
         if tool is not None:
@@ -203,9 +206,14 @@ def _known(scope: FreezeScope, scope_id: str) -> str:
     elif scope is FreezeScope.SKILL:
         if Skill.objects.filter(skill_id=scope_id).exists():
             return scope_id
-    elif is_id("dev", scope_id):
+    elif _came_here(scope_id, place):
         return scope_id
     raise invalid("/scope_id", "unknown", f"There is no such {scope}.")
+
+
+def _came_here(device_id: str, place: str) -> bool:
+    runs = Run.objects.filter(device_id=device_id)
+    return (runs if place in freezes.instance_ids() else runs.filter(workspace_id=place)).exists()
 
 
 def _holds_everywhere(principal: Principal, now: datetime) -> bool:

@@ -77,6 +77,7 @@ def open_run(
             session_id=_session_of(principal.workspace_id, acting, wishes.get("session_key"), now),
             purpose=wishes.get("purpose", ""),
             labels=wishes.get("labels", {}),
+            device_id=principal.device_id or "",
             origin=wishes.get("origin", "manual"),
             origin_run_id=origin_run_id,
             approval_channel=wishes.get("approval_channel", "interactive"),

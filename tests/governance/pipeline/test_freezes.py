@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from governance.freeze_scopes import FreezeScope, Standing, Work, covering, cove
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
-from governance.models import Freeze
+from governance.models import Freeze, Run
 from governance.operations import editing, freezes as verbs, sweeping
 from governance.operations.freezes import FreezeWishes
 from governance.selectors import CallView
@@ -152,13 +153,25 @@ def test_each_scope_stops_its_own_and_nothing_else(world: World) -> None:
         lift(world, row)
 
 
-def test_a_device_is_frozen_by_its_id(world: World) -> None:
-    device = "dev_01JD0000000000000000000000"
-    run = world.open_run()
-    type(run).objects.filter(id=run.id).update(device_id=device)
-    freeze(world, "device", device)
+DEVICE = "dev_01JD0000000000000000000000"
+
+
+def test_a_device_that_opened_a_run_is_frozen_by_its_id(world: World) -> None:
+    run = world.open_run(replace(world.agent, device_id=DEVICE))
+    assert run.device_id == DEVICE
+    freeze(world, "device", DEVICE)
     assert_frozen_out(world.propose(run=run))
     assert world.propose().state == "queued"
+
+
+def test_a_device_is_known_only_where_a_run_of_it_is(world: World) -> None:
+    """Whoever holds the permission in one workspace learns of no device that another one uses."""
+    run = world.open_run(replace(world.agent, device_id=DEVICE))
+    Run.objects.filter(id=run.id).update(workspace_id="wsp_elsewhere")
+    with pytest.raises(InvalidError) as refused:
+        freeze(world, "device", DEVICE, by=world.person(world.approver))
+    assert refused.value.errors[0].code == "unknown"
+    assert freeze(world, "device", DEVICE).scope_id == DEVICE
 
 
 @pytest.mark.parametrize("tool", ["Echo", " palyra.echo ", "ECHO"])
@@ -316,6 +329,7 @@ def test_a_scope_is_frozen_once(world: World) -> None:
         ("tool", "fs.wriet"),
         ("skill", "local.ecko"),
         ("device", "a phone"),
+        ("device", "dev_01JD0000000000000000000009"),
         ("agent", ""),
         ("global", "agt_01JD0000000000000000000000"),
     ],
