@@ -11,11 +11,17 @@ from governance.job_models import Job as Job, Session as Session
 from governance.journal.models import (
     Attestation as Attestation,
     Instance as Instance,
+    JournalArchive as JournalArchive,
+    JournalCheckpoint as JournalCheckpoint,
+    JournalCosignature as JournalCosignature,
     JournalEvent as JournalEvent,
     JournalKey as JournalKey,
+    JournalLeaf as JournalLeaf,
     JournalPayload as JournalPayload,
     JournalPending as JournalPending,
     JournalSubjectKey as JournalSubjectKey,
+    JournalTile as JournalTile,
+    LegalHold as LegalHold,
 )
 from governance.notifications.models import (
     MailDelivery as MailDelivery,

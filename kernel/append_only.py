@@ -21,10 +21,12 @@ class AppendOnly:
     """A table whose rows may be added and read. `keys` are its unique column tuples, primary key first.
 
     SQLite needs the keys: `INSERT OR REPLACE` removes the old row without firing a delete trigger.
+    `deletable` is a condition in SQL over OLD, the same for both databases; without one no row goes.
     """
 
     table: str
     keys: tuple[tuple[str, ...], ...]
+    deletable: str = ""
 
     def names(self, vendor: str) -> tuple[str, ...]:
         """Return the names of the triggers that must exist."""
@@ -54,13 +56,22 @@ def missing(connection: BaseDatabaseWrapper, guards: tuple[AppendOnly, ...]) -> 
 
 def _postgresql(guard: AppendOnly) -> tuple[str, ...]:
     rows, truncate = guard.names("postgresql")
+    function = f"{_FUNCTION}_{guard.table}" if guard.deletable else _FUNCTION
+    lets = f"IF TG_OP = 'DELETE' AND ({guard.deletable}) THEN RETURN OLD; END IF; " if guard.deletable else ""
     return (
-        f"CREATE OR REPLACE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = '23001'; END $$",
+        _postgresql_function(_FUNCTION, ""),
+        _postgresql_function(function, lets),
         f'CREATE TRIGGER "{rows}" BEFORE UPDATE OR DELETE ON "{guard.table}" '
-        f"FOR EACH ROW EXECUTE FUNCTION {_FUNCTION}()",
+        f"FOR EACH ROW EXECUTE FUNCTION {function}()",
         f'CREATE TRIGGER "{truncate}" BEFORE TRUNCATE ON "{guard.table}" '
         f"FOR EACH STATEMENT EXECUTE FUNCTION {_FUNCTION}()",
+    )
+
+
+def _postgresql_function(name: str, lets: str) -> str:
+    return (
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {lets}RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = '23001'; END $$"
     )
 
 
@@ -70,9 +81,10 @@ def _sqlite(guard: AppendOnly) -> tuple[str, ...]:
     # An explicit rowid replaces whatever row has it; NEW.rowid is -1 when the statement gives none.
     same = " OR ".join((*(_same(key) for key in guard.keys), "rowid = NEW.rowid"))
     replaces = _REPLACES.format(table=guard.table, same=same)
+    unless = f"WHEN NOT ({guard.deletable}) " if guard.deletable else ""
     return (
         f'CREATE TRIGGER "{update}" BEFORE UPDATE ON "{guard.table}" {abort}',
-        f'CREATE TRIGGER "{delete}" BEFORE DELETE ON "{guard.table}" {abort}',
+        f'CREATE TRIGGER "{delete}" BEFORE DELETE ON "{guard.table}" {unless}{abort}',
         f'CREATE TRIGGER "{replace}" BEFORE INSERT ON "{guard.table}" {replaces} {abort}',
     )
 

@@ -8,6 +8,7 @@ from governance.api import (
     urls_approvals,
     urls_freezes,
     urls_identity,
+    urls_journal,
     urls_notifications,
     urls_policy,
     urls_runs,
@@ -44,4 +45,5 @@ urlpatterns = [
     *urls_policy.urlpatterns,
     *urls_tools.urlpatterns,
     *urls_notifications.urlpatterns,
+    *urls_journal.urlpatterns,
 ]

@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
-
+from governance.journal.keys import public_keys, signing_key
 from governance.journal.ledger import record
-from governance.journal.models import Attestation, JournalKey
-from kernel.canonical import digest_bytes
+from governance.journal.models import Attestation
 from kernel.record import Actor
 from sandbox.attestation import ExecutionFacts, build, seal
-from vault import services as vault
-from vault.types import KeyPurpose, Signer
+from vault.types import KeyPurpose
 
 
 def record_attestation(
     *, facts: ExecutionFacts, execution_id: str | None, actor: Actor, now: datetime
 ) -> Attestation:
     """Build, sign and insert; a second attestation of one call violates the unique `call_id`."""
-    signer = vault.signer(KeyPurpose.ATTESTATION)
+    signer, published = signing_key(KeyPurpose.ATTESTATION, actor=actor, now=now)
     statement = build(facts)
     envelope = seal(statement, signer)
     row = Attestation.objects.create(
@@ -35,7 +32,7 @@ def record_attestation(
         outcome=facts.outcome,
         envelope=envelope,
         envelope_sha256=hashlib.sha256(envelope.encode()).hexdigest(),
-        key=_public_half(signer, actor, now),
+        key=published,
     )
     record(
         event="attestation.recorded",
@@ -56,36 +53,5 @@ def record_attestation(
 
 
 def attestation_keys() -> dict[str, bytes]:
-    """Return the public keys by id, for verifying envelopes. A key that its id does not name is left out."""
-    rows = JournalKey.objects.filter(purpose=KeyPurpose.ATTESTATION, revoked_at__isnull=True)
-    keys = {row.key_id: bytes(row.public_key) for row in rows}
-    return {key_id: key for key_id, key in keys.items() if digest_bytes(key) == key_id}
-
-
-def _public_half(signer: Signer, actor: Actor, now: datetime) -> JournalKey:
-    row = JournalKey.objects.filter(key_id=signer.key_id).first()
-    return row or _publish(signer, actor, now)
-
-
-def _publish(signer: Signer, actor: Actor, now: datetime) -> JournalKey:
-    """Store the public half at its first use; of two at once, one does, and the other leaves no event."""
-    purpose = KeyPurpose.ATTESTATION
-    try:
-        with transaction.atomic():
-            event_id = record(
-                event="journal.key_rotated",
-                actor=actor,
-                subject=signer.key_id,
-                now=now,
-                data={"purpose": purpose.value, "key_id": signer.key_id},
-            )
-            return JournalKey.objects.create(
-                key_id=signer.key_id,
-                purpose=purpose,
-                public_key=signer.public_key,
-                vault_ref=f"system:{purpose.value}",
-                not_before=now,
-                rotation_event=event_id,
-            )
-    except IntegrityError:
-        return JournalKey.objects.get(key_id=signer.key_id)
+    """Return the public keys by id, for verifying envelopes."""
+    return public_keys(KeyPurpose.ATTESTATION)

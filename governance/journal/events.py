@@ -18,6 +18,7 @@ from governance.journal import (
     approval_events,
     identity_events,
     job_events,
+    journal_events,
     label_events,
     notification_events,
     path_events,
@@ -32,6 +33,7 @@ SHAPES = (
     identity_events,
     policy_events,
     job_events,
+    journal_events,
     label_events,
     notification_events,
 )

@@ -10,10 +10,20 @@ from django.db.utils import DatabaseError
 
 from kernel.append_only import AppendOnly, missing
 
+_ARCHIVED = (
+    "EXISTS (SELECT 1 FROM governance_journalleaf leaf JOIN governance_journalarchive archive"
+    " ON leaf.seq >= archive.first_seq AND leaf.seq < archive.end_seq"
+    " WHERE leaf.event_id = OLD.{column} AND archive.verified_at IS NOT NULL)"
+)
+
 GUARDED = (
-    AppendOnly("governance_journalevent", (("id",), ("run_id", "run_seq"))),
-    AppendOnly("governance_journalpayload", (("event_id",),)),
+    AppendOnly("governance_journalevent", (("id",), ("run_id", "run_seq")), _ARCHIVED.format(column="id")),
+    AppendOnly("governance_journalpayload", (("event_id",),), _ARCHIVED.format(column="event_id")),
     AppendOnly("governance_attestation", (("id",), ("call_id",))),
+    AppendOnly("governance_journalleaf", (("seq",), ("event_id",))),
+    AppendOnly("governance_journaltile", (("id",), ("level", "index"))),
+    AppendOnly("governance_journalcheckpoint", (("tree_size",),)),
+    AppendOnly("governance_journalcosignature", (("id",), ("checkpoint_id", "witness"))),
 )
 
 

@@ -106,7 +106,7 @@ def _append(
         id=new_id("evt", now),
         type=name.value,
         time=now,
-        instance=_instance(now),
+        instance=instance_id(now),
         actor=actor,
         subject=subject,
         data_digest=digest_bytes(plain.content),
@@ -202,7 +202,8 @@ def _new_key(subject: str, now: datetime) -> JournalSubjectKey:
         return row
 
 
-def _instance(now: datetime) -> str:
+def instance_id(now: datetime) -> str:
+    """Return the name of this installation, `ins_…`, made at its first use."""
     row = Instance.objects.first()
     if row is not None:
         return row.id

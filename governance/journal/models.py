@@ -149,3 +149,118 @@ class Attestation(models.Model):
 
     def __str__(self) -> str:
         return f"attestation of {self.call_id}"
+
+
+class JournalLeaf(models.Model):
+    """A sealed event's place: its leaf in the tree and its link in the chain. Append-only.
+
+    `event_id` is no foreign key: the leaf stays when the event was archived.
+    """
+
+    seq = models.BigIntegerField(primary_key=True)
+    event_id = models.CharField(max_length=40, unique=True)
+    leaf_hash = models.BinaryField(max_length=32)
+    chain_hash = models.BinaryField(max_length=32)
+    checkpoint = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"leaf {self.seq}"
+
+
+class JournalTile(models.Model):
+    """256 neighbouring hashes of one level (C2SP tlog-tiles), and the root over them. Append-only.
+
+    Level L holds the hashes of perfect subtrees of 256^L leaves. Only full tiles are stored: the right
+    edge of level 0 is read from leaves, that of a higher level from the roots of the level below.
+    """
+
+    level = models.PositiveSmallIntegerField()
+    index = models.BigIntegerField()
+    hashes = models.BinaryField(max_length=8192)
+    root = models.BinaryField(max_length=32)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("level", "index"), name="journal_tile_place"),)
+
+    def __str__(self) -> str:
+        return f"tile {self.level}/{self.index}"
+
+
+class JournalCheckpoint(models.Model):
+    """A signed size and root, with what is needed to go on from there. Append-only."""
+
+    tree_size = models.BigIntegerField(primary_key=True)
+    root = models.BinaryField(max_length=32)
+    chain_head = models.BinaryField(max_length=32)
+    note = models.TextField()
+    key = models.ForeignKey(JournalKey, models.PROTECT, related_name="+")
+    sealed_at = models.DateTimeField()
+    frontier = models.BinaryField(max_length=64 * 32)
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.tree_size}"
+
+
+class JournalCosignature(models.Model):
+    """A witness's line under a checkpoint. Append-only."""
+
+    checkpoint = models.ForeignKey(JournalCheckpoint, models.PROTECT, related_name="cosignatures")
+    witness = models.CharField(max_length=200)
+    line = models.TextField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("checkpoint", "witness"), name="journal_cosignature_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.witness} on {self.checkpoint_id}"
+
+
+class JournalArchive(models.Model):
+    """A file that holds the events and payloads of a range of leaves. `verified_at`: it was read back."""
+
+    first_seq = models.BigIntegerField(primary_key=True)
+    end_seq = models.BigIntegerField()
+    uri = models.CharField(max_length=1024)
+    sha256 = models.CharField(max_length=64)
+    bytes = models.BigIntegerField()
+    verified_at = models.DateTimeField(null=True)
+    removed_at = models.DateTimeField(null=True)
+    restored_at = models.DateTimeField(null=True)
+    event = models.CharField(max_length=40)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(end_seq__gt=models.F("first_seq")), name="journal_archive_range"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"archive of {self.first_seq} to {self.end_seq}"
+
+
+class LegalHold(models.Model):
+    """While it stands, nothing of its subject or its period is archived away or erased."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    subject = models.CharField(max_length=160, blank=True)
+    since = models.DateTimeField(null=True)
+    until = models.DateTimeField(null=True)
+    reason = models.TextField()
+    set_by = models.CharField(max_length=40)
+    set_at = models.DateTimeField()
+    lifted_by = models.CharField(max_length=40, blank=True)
+    lifted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=~Q(subject="") | Q(since__isnull=False) | Q(until__isnull=False),
+                name="legal_hold_names_something",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"hold {self.id}"

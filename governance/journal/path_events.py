@@ -269,9 +269,3 @@ class SystemBootstrapped:
     owner: str
     agent: str
     workspace: str
-
-
-@event(E.JOURNAL_KEY_ROTATED)
-class KeyRotated:
-    purpose: str
-    key_id: str

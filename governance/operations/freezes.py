@@ -124,9 +124,7 @@ def lift(
 
 
 @needs(Permission.RUNS_READ)
-def request_lift(
-    *, principal: Principal, freeze_id: str, reason: str, now: datetime, ticket: Ticket | None = None
-) -> Freeze:
+def request_lift(*, principal: Principal, freeze_id: str, reason: str, now: datetime) -> Freeze:
     """Leave on record that this person wants the freeze lifted; once for each person. It lifts nothing."""
     with transaction.atomic(durable=True):
         freeze = freezes.require_freeze(principal, freeze_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from datetime import datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,17 +14,18 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # untyped package
 
-from governance.journal import attestations
+from governance.journal import attestations, keys
 from governance.journal.attestations import attestation_keys
 from governance.journal.models import Attestation, JournalEvent, JournalKey
 from governance.journal.reading import open_data
 from kernel.canonical import digest_bytes
 from kernel.errors import InvalidError, UnavailableError
+from kernel.record import Actor
 from sandbox.attestation import verify_envelope
 from tests.governance.journal.attesting import attest
 from tests.governance.journal.writing import CALL, NOW, open_run, write
 from vault import services as vault
-from vault.types import KeyPurpose
+from vault.types import KeyPurpose, Signer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 STRANGER = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
@@ -114,7 +116,12 @@ def test_the_public_key_is_published_once_with_its_event() -> None:
     assert attestation_keys() == {signer.key_id: signer.public_key}
     (event,) = events("journal.key_rotated")
     assert JournalKey.objects.get().rotation_event == event.id
-    assert open_data(event) == {"purpose": "attestation", "key_id": signer.key_id}
+    assert open_data(event) == {"purpose": "attestation", "key_id": signer.key_id, "previous": None}
+
+
+def _published_anew(purpose: KeyPurpose, *, actor: Actor, now: datetime) -> tuple[Signer, JournalKey]:
+    signer = vault.signer(purpose)
+    return signer, keys._publish(purpose, signer, actor, now)
 
 
 def test_a_key_published_meanwhile_is_used_and_leaves_no_second_event(
@@ -122,7 +129,7 @@ def test_a_key_published_meanwhile_is_used_and_leaves_no_second_event(
 ) -> None:
     attest(run=None)
     with monkeypatch.context() as blind:
-        blind.setattr(attestations, "_public_half", attestations._publish)
+        blind.setattr(attestations, "signing_key", _published_anew)
         second = attest(run=None, call="call_2")
     assert second.key == JournalKey.objects.get()
     assert len(events("journal.key_rotated")) == 1

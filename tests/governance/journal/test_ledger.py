@@ -135,7 +135,14 @@ RUN_KEY = "run"
         ("login.failed", REFUSED, system_actor("console"), "anonymous", False, "system"),
         ("execution.lost", {"worker_id": "w"}, system_actor("sweeper"), "exe_1", False, "system"),
         ("policy.superseded", {"version": 1, "hash": "h", "domain": "d"}, PERSON, "pol_1", False, "system"),
-        ("journal.key_rotated", {"purpose": "p", "key_id": "k"}, AGENT, "k", True, "system"),
+        (
+            "journal.key_rotated",
+            {"purpose": "p", "key_id": "k", "previous": None},
+            AGENT,
+            "k",
+            True,
+            "system",
+        ),
         ("publisher.trusted", {"name": "n", "state": "s"}, PERSON, "pub_1", False, "system"),
         (
             "membership.granted",
