@@ -14,9 +14,7 @@ from governance.admin.runs import READ, shown
 from governance.admin.verbs import Answered, do, notify, reasoned, text, verb
 from governance.idempotency import Ticket
 from governance.operations import runs as operations
-from governance.runs.findings import LONGEST_NOTE, OUTCOMES, SHORTEST_NOTE
 from governance.selectors import require_run
-from identity.inserting import invalid
 from identity.roles import Permission
 
 Work = Callable[[Visit, Ticket], Told]
@@ -67,11 +65,6 @@ def resolve(visit: Visit, call_id: str) -> HttpResponse:
     fields = {name: text(visit, name) for name in ("outcome", "note")}
 
     def work(stepped: Visit, ticket: Ticket) -> Told:
-        if fields["outcome"] not in OUTCOMES:
-            raise invalid("/outcome", "unknown", "Choose what became of it.")
-        if not SHORTEST_NOTE <= len(fields["note"]) <= LONGEST_NOTE:
-            sentence = f"Say how you know, in {SHORTEST_NOTE} to {LONGEST_NOTE} characters."
-            raise invalid("/note", "length", sentence)
         operations.resolve_call(
             call_id=call_id,
             principal=stepped.principal,

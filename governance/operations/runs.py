@@ -19,7 +19,7 @@ from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.runs import lifecycle
-from governance.runs.findings import Finding
+from governance.runs.findings import Finding, checked_finding
 from governance.runs.sessions import session_under
 from governance.runs.turns import hold_run, hold_run_of_request
 from governance.selectors import (
@@ -170,8 +170,8 @@ def resolve_call(
 ) -> CallView:
     """Record what a person found out about a call whose end nobody saw. It stays ambiguous, and charged.
 
-    Needs a fresh one-time code. Raises ConflictError `state_changed` for a call that is not ambiguous,
-    `conflict` when a finding stands already.
+    Needs a fresh one-time code. Raises InvalidError as `checked_finding`, ConflictError `state_changed` for
+    a call that is not ambiguous, `conflict` when a finding stands already.
     """
     with transaction.atomic(durable=True):
         hold_run(require_call(principal, call_id).call.run_id)
@@ -179,11 +179,12 @@ def resolve_call(
         call = view.call
         authority.require_verb(principal, Permission.RUNS_CANCEL_ANY, call.workspace_id, now)
         authority.require_fresh_code(principal, now)
+        finding = checked_finding(outcome, note)
         if view.state is not CallState.AMBIGUOUS:
             raise ConflictError("state_changed", f"The call is not ambiguous: {view.state.value}.")
         if call.finding is not None:
             raise ConflictError("conflict", "A finding about this call stands already.")
-        _keep_finding(call, Finding(outcome, note), principal.actor(), now)
+        _keep_finding(call, finding, principal.actor(), now)
         view = view_of(call)
         if render is not None:
             status, body = render(view)

@@ -22,7 +22,14 @@ from governance.runs.selectors import run_view
 from governance.selectors import CallView
 from governance.streams.names import StreamName, stream_name
 from kernel.clock import utc_now
-from kernel.errors import AuthenticationError, ConflictError, NotFoundError, PalyraError, RefusedError
+from kernel.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    PalyraError,
+    RefusedError,
+)
 from sandbox.types import ErrorKind, Executor, Outcome, Status
 from tests.governance.pipeline.world import (
     ASKED,
@@ -292,6 +299,26 @@ def test_a_finding_is_kept_and_the_call_stays_ambiguous_and_charged(world: World
         resolve(world, view, outcome="failed")
     assert repeated.value.code == "conflict"
     assert finding_of(view)["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [
+        ({"outcome": "fine"}, "/outcome"),
+        ({"outcome": ""}, "/outcome"),
+        ({"note": ""}, "/note"),
+        ({"note": "  too short           "}, "/note"),
+        ({"note": "x" * 2_001}, "/note"),
+    ],
+)
+def test_a_finding_that_says_nothing_is_refused_whoever_calls(
+    world: World, given: dict[str, object], pointer: str
+) -> None:
+    view = lost(world, world.propose())
+    with pytest.raises(InvalidError) as refused:
+        resolve(world, view, **given)
+    assert [one.pointer for one in refused.value.errors] == [pointer]
+    assert again(view).call.finding is None
 
 
 def test_only_an_operator_with_a_fresh_code_finds_something_out(world: World) -> None:
