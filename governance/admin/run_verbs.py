@@ -72,7 +72,7 @@ def resolve(visit: Visit, call_id: str) -> HttpResponse:
             note=fields["note"],
             now=stepped.now,
             ticket=ticket,
-            render=lambda view: (200, {"sentence": RESOLVED}),
+            render=lambda view: {"sentence": RESOLVED},
         )
         return Told(RESOLVED, object_id=call_id)
 

@@ -169,7 +169,7 @@ class ToolCallResolve(APIView):
                 note=body["note"],
                 now=utc_now(),
                 ticket=ticket,
-                render=lambda made: (200, render_call(made, caller(request))),
+                render=lambda made: render_call(made, caller(request)),
             )
             return Response(render_call(view, caller(request)))
 

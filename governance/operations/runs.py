@@ -96,8 +96,7 @@ def open_run(
         if wishes.get("task_text"):
             by_person = principal.kind is PrincipalKind.USER
             labelling.mark_task(run, wishes["task_text"], now, by_person=by_person)
-        if render is not None:
-            idempotency.store(ticket, status=201, body=render(run), object_id=run.id)
+        idempotency.store_rendered(ticket, render, run, status=201, object_id=run.id)
     return run
 
 
@@ -121,8 +120,7 @@ def cancel_run(
         elif run.state != "cancelled":
             raise ConflictError("run.closed", "The run is closed.")
         run.refresh_from_db()
-        if render is not None:
-            idempotency.store(ticket, status=200, body=render(run), object_id=run.id)
+        idempotency.store_rendered(ticket, render, run, status=200, object_id=run.id)
     return run
 
 
@@ -152,8 +150,7 @@ def complete_run(
         elif run.state != "completed":
             raise ConflictError("run.closed", "The run is closed.")
         run.refresh_from_db()
-        if render is not None:
-            idempotency.store(ticket, status=200, body=render(run), object_id=run.id)
+        idempotency.store_rendered(ticket, render, run, status=200, object_id=run.id)
     return run
 
 
@@ -166,7 +163,7 @@ def resolve_call(
     note: str,
     now: datetime,
     ticket: Ticket | None = None,
-    render: Callable[[CallView], tuple[int, object]] | None = None,
+    render: Callable[[CallView], object] | None = None,
 ) -> CallView:
     """Record what a person found out about a call whose end nobody saw. It stays ambiguous, and charged.
 
@@ -178,17 +175,15 @@ def resolve_call(
         view = require_call(principal, call_id)
         call = view.call
         authority.require_verb(principal, Permission.RUNS_CANCEL_ANY, call.workspace_id, now)
-        authority.require_fresh_code(principal, now)
         finding = checked_finding(outcome, note)
+        authority.require_fresh_code(principal, now)
         if view.state is not CallState.AMBIGUOUS:
             raise ConflictError("state_changed", f"The call is not ambiguous: {view.state.value}.")
         if call.finding is not None:
             raise ConflictError("conflict", "A finding about this call stands already.")
         _keep_finding(call, finding, principal.actor(), now)
         view = view_of(call)
-        if render is not None:
-            status, body = render(view)
-            idempotency.store(ticket, status=status, body=body, object_id=call_id)
+        idempotency.store_rendered(ticket, render, view, status=200, object_id=call_id)
     return view
 
 

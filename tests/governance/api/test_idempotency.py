@@ -95,6 +95,14 @@ def test_every_cancel_is_replayed(world: World, what: str) -> None:
     assert (is_replay(again), again.status_code, again.json()) == (True, 200, first.json())
 
 
+def test_a_completed_run_is_replayed(world: World) -> None:
+    path = f"runs/{world.agent.open_run()}/complete"
+    first = world.agent.post(path, {}, Idempotency_Key=KEY)
+    again = world.agent.post(path, {}, Idempotency_Key=KEY)
+    assert (first.status_code, first.json()["state"]) == (200, "completed")
+    assert (is_replay(again), again.status_code, again.json()) == (True, 200, first.json())
+
+
 def test_an_opened_run_is_replayed_with_its_place(world: World) -> None:
     first = world.agent.post("runs", {}, Idempotency_Key=KEY)
     again = world.agent.post("runs", {}, Idempotency_Key=KEY)
