@@ -4,11 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import call_command
 from django.db import transaction
+from django.test import TransactionTestCase
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.cast import Cast, make_cast
+from tests.support_append_only import guards_lifted
 
 HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -32,3 +35,16 @@ def founded_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
         with block:
             yield make_cast()
             transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="module")
+def committed_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Cast]:
+    """One cast that all threads see; what a test leaves stays until the end of the module."""
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: None)
+        patch.setattr(django_settings, "PASSWORD_HASHERS", HASHERS)
+        try:
+            yield make_cast()
+        finally:
+            with guards_lifted():
+                call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)

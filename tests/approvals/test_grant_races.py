@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -12,11 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.core.management import call_command
 from django.db import connection, transaction
-from django.test import TransactionTestCase
-from pytest_django.plugin import DjangoDbBlocker
 
 from approvals.matching import GrantProposal
 from approvals.models import DenialMemory, Grant, GrantUse
@@ -26,9 +22,8 @@ from kernel.errors import ConflictError
 from tests.approvals.asking import DENY, agent_actor, answer, ask, question, use
 from tests.approvals.test_grants import SESSION, called, granted
 from tests.builders import RecordedEvents
-from tests.cast import NOW, Cast, make_cast
+from tests.cast import NOW, Cast
 from tests.racing import at_once
-from tests.support_append_only import guards_lifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = 50 if connection.vendor == "postgresql" else 2
@@ -36,19 +31,6 @@ ROUNDS = 50 if connection.vendor == "postgresql" else 2
 ATTEMPTS = 1_000
 PROCESSES = 8
 THREADS = 32
-
-
-@pytest.fixture(scope="module")
-def committed_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Cast]:
-    """One cast that all threads see; what a test leaves stays until the end of the module."""
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: None)
-        patch.setattr(settings, "PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"])
-        try:
-            yield make_cast()
-        finally:
-            with guards_lifted():
-                call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
 
 
 @pytest.fixture

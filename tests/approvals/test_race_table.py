@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from threading import Barrier
 
 import pytest
-from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
-from django.test import TransactionTestCase
-from pytest_django.plugin import DjangoDbBlocker
 
 from approvals.models import ApprovalRequest, Grant, GrantUse
 from approvals.services import ReviewOutcome
 from kernel.errors import ConflictError
 from tests.approvals.asking import answer, ask, question, use
 from tests.builders import RecordedEvents
-from tests.cast import Cast, make_cast
-from tests.support_append_only import guards_lifted
+from tests.cast import Cast
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 ROUNDS = 50 if connection.vendor == "postgresql" else 2
 """SQLite has one writer at a time, so there one round more proves nothing more."""
 CLAIMS = 32
 Act = Callable[[], object]
-
-
-@pytest.fixture(scope="module")
-def committed_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Cast]:
-    """One cast that all threads see; what a test leaves stays until the end of the module."""
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: None)
-        patch.setattr(settings, "PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"])
-        try:
-            yield make_cast()
-        finally:
-            with guards_lifted():
-                call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
 
 
 @pytest.fixture
