@@ -34,7 +34,7 @@ from sandbox.models import Execution
 from sandbox.skills import selectors as skill_selectors
 
 _LOCK = 0x70616C79_667265
-"""The key of the advisory lock in this database; nothing else takes one."""
+"""The key of the advisory lock in this database; the sealer has another."""
 _PEOPLE_ASK = frozenset({"user"})
 
 
