@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from approvals.answers import AskedCall, bound_pattern
 from approvals.grant_ends import end_grant
 from approvals.lookup import why_not_covered
-from approvals.matching import GrantProposal
+from approvals.matching import GrantProposal, misplaced
 from approvals.models import ApprovalCall, ApprovalRequest, Grant, GrantUse, Review
 from approvals.patterns import EXACT, BoundPattern, breadth
 from approvals.scopes import Allow, GrantTerms, grant_terms, narrowest, unusable_because
@@ -196,9 +196,13 @@ def _used_once_more(grant_id: str, proposal: GrantProposal, now: datetime) -> Gr
 
 
 def is_covered(grant: Grant, proposal: GrantProposal) -> bool:
-    """Tell whether the call waited for the answer that made this grant, or matches what it granted."""
-    tied = ApprovalCall.objects.filter(call_id=proposal.call_id, grant=grant).exists()
-    return tied or why_not_covered(grant, proposal) is None
+    """Tell whether the call waited for the answer that made this grant, or matches what it granted.
+
+    Neither reaches a call that would run in a lesser place than the one that was shown.
+    """
+    if ApprovalCall.objects.filter(call_id=proposal.call_id, grant=grant).exists():
+        return misplaced(grant, proposal) is None
+    return why_not_covered(grant, proposal) is None
 
 
 def why_unusable(grant: Grant, now: datetime) -> str | None:

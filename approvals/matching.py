@@ -96,11 +96,11 @@ def mismatch(
     """Return in what the call is not covered, or None when it is (approvals part §3.5). Total.
 
     `owner_id` is who stood behind the requester when it was allowed. A scope `once` covers the calls it
-    names and no other; the wider ones compare everything that their scope holds fixed. A scope, tier,
-    egress mode or risk that is not known covers nothing.
+    names, where `misplaced` has nothing against them, and no other; the wider ones compare everything that
+    their scope holds fixed. A scope, tier, egress mode or risk that is not known covers nothing.
     """
     if grant.scope == Scope.ONCE:
-        return None if proposal.call_id in covered_call_ids else Mismatch.CALL
+        return misplaced(grant, proposal) if proposal.call_id in covered_call_ids else Mismatch.CALL
     if grant.scope not in SCOPE_ORDER:
         return Mismatch.CALL
     differs = _who_and_what(grant, proposal, owner_id) or _where(grant, proposal) or _how(grant, proposal)
@@ -109,6 +109,16 @@ def mismatch(
     if bound.rest is Rest.ANY and grant.scope != Scope.SESSION:
         return Mismatch.PARAMETERS
     return None if matches(bound, proposal.parameters) else Mismatch.PARAMETERS
+
+
+def misplaced(grant: StoredGrant, proposal: GrantProposal) -> Mismatch | None:
+    """Return in what a call that waited for the answer would run in a lesser place than was allowed.
+
+    A grant that names no tier, or no egress mode, was given for calls of which nobody said it.
+    """
+    if grant.tier_floor and not _strong_enough(grant, proposal):
+        return Mismatch.TIER
+    return Mismatch.EGRESS if grant.egress_mode and not _closed_enough(grant, proposal) else None
 
 
 def _who_and_what(grant: StoredGrant, proposal: GrantProposal, owner_id: str) -> Mismatch | None:
@@ -140,12 +150,20 @@ def _where(grant: StoredGrant, proposal: GrantProposal) -> Mismatch | None:
 
 
 def _how(grant: StoredGrant, proposal: GrantProposal) -> Mismatch | None:
-    same_tier = proposal.tier != "" and grant.tier_floor == proposal.tier
-    if not same_tier and not _at_most(grant.tier_floor, proposal.tier, _TIERS):
+    if not _strong_enough(grant, proposal):
         return Mismatch.TIER
-    if not _at_most(proposal.egress_mode, grant.egress_mode, _EGRESS_MODES):
+    if not _closed_enough(grant, proposal):
         return Mismatch.EGRESS
     return None if _at_most(proposal.risk, grant.risk_ceiling, _RISKS) else Mismatch.RISK
+
+
+def _strong_enough(grant: StoredGrant, proposal: GrantProposal) -> bool:
+    same = proposal.tier != "" and grant.tier_floor == proposal.tier
+    return same or _at_most(grant.tier_floor, proposal.tier, _TIERS)
+
+
+def _closed_enough(grant: StoredGrant, proposal: GrantProposal) -> bool:
+    return _at_most(proposal.egress_mode, grant.egress_mode, _EGRESS_MODES)
 
 
 def _at_most(low: str, high: str, order: tuple[str, ...]) -> bool:

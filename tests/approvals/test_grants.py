@@ -183,6 +183,30 @@ def test_a_call_that_does_not_fit_uses_nothing(cast: Cast, review: ReviewInput) 
     assert (grant.uses, GrantUse.objects.count()) == (0, 0)
 
 
+ONCE = ReviewInput(verdict="allow", surface="console")
+
+
+@pytest.mark.parametrize("review", [ONCE, SESSION, ALWAYS])
+@pytest.mark.parametrize("place", [{"tier": "B"}, {"tier": ""}, {"egress_mode": "none"}, {"egress_mode": ""}])
+def test_a_call_that_waited_uses_nothing_in_a_lesser_place(
+    cast: Cast, review: ReviewInput, place: dict[str, str]
+) -> None:
+    grant = granted(cast, review)
+    with pytest.raises(ConflictError) as refused:
+        use(cast, grant, proposal=called(grant, "call_1", **place))
+    assert refused.value.extra == {"reason": "approval.not_covered"}
+    grant.refresh_from_db()
+    assert grant.uses == 0
+    use(cast, grant, proposal=called(grant, "call_1", tier="A"))
+
+
+def test_where_nobody_said_a_place_the_call_that_waited_runs_in_any(cast: Cast) -> None:
+    outcome = answer(cast, cast.approver, ask(cast, question(cast)))
+    assert outcome.grant is not None
+    assert (outcome.grant.tier_floor, outcome.grant.egress_mode) == ("", "")
+    use(cast, outcome.grant, proposal=called(outcome.grant, "call_1", tier="B", egress_mode="none"))
+
+
 def test_an_unknown_grant_covers_nothing(cast: Cast) -> None:
     grant = granted(cast, SESSION)
     grant.pk = "grt_0"

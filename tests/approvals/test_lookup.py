@@ -52,6 +52,8 @@ def test_a_grant_for_once_covers_the_call_that_waited_and_no_other(cast: Cast) -
     grant = granted(cast, ReviewInput(verdict="allow"))
     assert found(called(grant, "call_1")) == grant.pk
     assert found(called(grant, "call_2")) is None
+    for place in ({"tier": "B"}, {"egress_mode": "none"}):
+        assert found(called(grant, "call_1", **place)) is None
 
 
 OTHERWISE: dict[str, Any] = {
