@@ -117,6 +117,7 @@ class EventName(StrEnum):
     REQUEST_REFUSED = "request.refused"
     SYSTEM_BOOTSTRAPPED = "system.bootstrapped"
     JOURNAL_KEY_ROTATED = "journal.key_rotated"
+    RECORD_VIEWED = "record.viewed"
     USER_CHANGED = "user.changed"
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"

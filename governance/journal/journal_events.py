@@ -13,3 +13,15 @@ class KeyRotated:
     purpose: str
     key_id: str
     previous: str | None
+
+
+@event(E.RECORD_VIEWED)
+class RecordViewed:
+    """Somebody had what is encrypted opened: `count` records of the kind `what`, or those from now on.
+
+    `ids` are the records, as far as an event has room for them.
+    """
+
+    what: str
+    count: int | None
+    ids: list[str]
