@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from governance.journal import envelope
@@ -14,6 +15,14 @@ from kernel.clock import wire_time
 from vault import services as vault
 from vault.envelope import IntegrityError, Sealed, open_sealed
 from vault.types import WrappedKey
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The data of an event, and the salt with which its digest is recomputed; None once it is erased."""
+
+    data: dict[str, Any]
+    salt: str | None = field(default=None, repr=False)
 
 
 def open_data(event: JournalEvent) -> dict[str, Any]:
@@ -30,23 +39,28 @@ def open_all(events: Sequence[JournalEvent]) -> list[dict[str, Any]]:
 
     As `open_data`; the first event that cannot be opened raises.
     """
+    return [one.data for one in open_salted(events)]
+
+
+def open_salted(events: Sequence[JournalEvent]) -> list[Opened]:
+    """As `open_all`, with the salts."""
     payloads = JournalPayload.objects.select_related("key").in_bulk([event.pk for event in events])
     keys: dict[str, bytes] = {}
     return [_data_of(event, payloads.get(event.pk), keys) for event in events]
 
 
-def _data_of(event: JournalEvent, payload: JournalPayload | None, keys: dict[str, bytes]) -> dict[str, Any]:
+def _data_of(event: JournalEvent, payload: JournalPayload | None, keys: dict[str, bytes]) -> Opened:
     if payload is None:
         raise IntegrityError
     if payload.key.wrapped_key is None:
-        return {"_erased": True, "at": wire_time(payload.key.destroyed_at)}
+        return Opened({"_erased": True, "at": wire_time(payload.key.destroyed_at)})
     if payload.key_id not in keys:
         keys[payload.key_id] = _unwrapped(payload.key)
     plain = _open(payload, keys[payload.key_id])
     if not _belongs(bytes(event.envelope), event, plain):
         raise IntegrityError
-    data: dict[str, Any] = json.loads(plain)["data"]
-    return data
+    found = json.loads(plain)
+    return Opened(found["data"], found["salt"])
 
 
 def _belongs(stored: bytes, event: JournalEvent, plain: bytes) -> bool:
