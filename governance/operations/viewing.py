@@ -19,10 +19,10 @@ def note_view(*, principal: Principal, what: str, ids: Sequence[str] | None, now
     """Record that `principal` opens these records, and return the `evt_` id of the event.
 
     `what` says what kind of record; `ids` is None for records that are still to come. Call it before
-    anything is opened: whoever cannot be written down sees nothing. Raises as `require_permission` does.
+    anything is opened: whoever cannot be written down sees nothing. Raises as `require_verb` does.
     """
     with transaction.atomic(durable=True):
-        authority.require_permission(principal, Permission.JOURNAL_REVEAL, principal.workspace_id, now)
+        authority.require_verb(principal, Permission.JOURNAL_REVEAL, principal.workspace_id, now)
         return record(
             event="record.viewed",
             actor=principal.actor(),
