@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from datetime import datetime
 
 from approvals.models import ApprovalRequest, Grant
 from governance.journal.attestations import record_attestation
+from governance.journal.models import JournalCheckpoint, JournalEvent, JournalLeaf
+from governance.journal.story import Threads, leaves_digest, story_of
 from governance.models import Reservation, ToolCall
 from governance.results import input_digest, output_digest
 from kernel.ids import new_id
@@ -17,6 +21,7 @@ from sandbox.attestation import (
     BudgetUse,
     ExecutionFacts,
     GateResult,
+    JournalledStory,
     SandboxEnforcement,
     SkillIdentity,
     ToolIdentity,
@@ -41,6 +46,9 @@ def attest(
 
     `stage` names who refused a call that did not run; `ran` is what a finished run gave.
     """
+    asked, grant = answer_behind(call)
+    story = list(story_of(threads_of(call, asked, grant)))
+    decision = _decision_event(story)
     facts = ExecutionFacts(
         attestation_id=new_id("att", now),
         call_id=call.id,
@@ -62,12 +70,19 @@ def attest(
         gates=tuple(GateResult(row["gate"], row["verdict"], row["reason_code"]) for row in call.gates),
         policy_set_hash=(call.policy_set or {}).get("hash"),
         determining_policies=tuple(policy["id"] for policy in call.determining_policies),
-        approvals=_approvals(call),
+        approvals=_approvals(asked, grant),
         backend=_backend(execution),
         limits=execution.spec if execution else None,
         usage=dict(ran.usage) if ran else {},
         budget=_budget(call),
         skill=_skill(call),
+        edited_from=call.edited_from_id,
+        decision_event=decision,
+        decision_checkpoint=_checkpoint_of(decision),
+        events=JournalledStory(
+            ids=tuple(event.id for event in story),
+            leaves_sha256=leaves_digest(bytes(event.envelope) for event in story),
+        ),
     )
     record_attestation(facts=facts, execution_id=execution.id if execution else None, actor=actor, now=now)
 
@@ -87,10 +102,37 @@ def _enforcement(ran: Outcome | None) -> SandboxEnforcement:
     return SandboxEnforcement(ran.sandbox_enforcement) if ran else SandboxEnforcement.NONE
 
 
-def _approvals(call: ToolCall) -> tuple[ApprovalUse, ...]:
+def answer_behind(call: ToolCall) -> tuple[ApprovalRequest | None, Grant | None]:
+    """Return what people were asked about a call and the grant that lets it run, as far as there are any."""
     grant = Grant.objects.filter(id=call.grant_id).first() if call.grant_id else None
     answered = call.approval_id or (grant.request_id if grant else None)
-    request = ApprovalRequest.objects.filter(id=answered).first() if answered else None
+    asked = ApprovalRequest.objects.filter(id=answered).first() if answered else None
+    return asked, grant
+
+
+def threads_of(call: ToolCall, asked: ApprovalRequest | None, grant: Grant | None) -> Threads:
+    """Return by what the events of a call are found."""
+    return Threads(
+        call=call.id,
+        run=call.run_id,
+        answers=tuple(row.pk for row in (asked, grant) if row is not None),
+        policy_set=(call.policy_set or {}).get("id"),
+    )
+
+
+def _decision_event(story: Sequence[JournalEvent]) -> str | None:
+    """Return the last decision of the call: the final one of a call that ended."""
+    decided = [event for event in story if event.type == "tool_call.decided"]
+    return max(decided, key=lambda event: event.run_seq or 0).id if decided else None
+
+
+def _checkpoint_of(event_id: str | None) -> str | None:
+    leaf = JournalLeaf.objects.filter(event_id=event_id).first() if event_id else None
+    sealed = JournalCheckpoint.objects.filter(tree_size=leaf.checkpoint).first() if leaf else None
+    return f"{sealed.tree_size} {base64.b64encode(bytes(sealed.root)).decode()}" if sealed else None
+
+
+def _approvals(request: ApprovalRequest | None, grant: Grant | None) -> tuple[ApprovalUse, ...]:
     if request is None:
         return ()
     reviewers = request.reviews.order_by("id").values_list("reviewer_id", flat=True)

@@ -158,11 +158,24 @@ class EgressUse:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class JournalledStory:
+    """The events that tell of the call up to its end, by id, so that none can be left out afterwards.
+
+    `leaves_sha256` is the hex SHA-256 over their 32-byte leaf hashes in the order of `ids`.
+    """
+
+    ids: tuple[str, ...]
+    leaves_sha256: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFacts:
     """Everything an attestation says. Both digests are salted with the call's salt by the caller.
 
     `usage` has the keys cpu_ms, wall_ms, max_rss, output_bytes, fuel as far as they were measured.
+    `decision_checkpoint` is size and base64 root of the checkpoint that sealed the decision, with a blank
+    between, or null when the call ended before.
     """
 
     attestation_id: str
@@ -196,6 +209,7 @@ class ExecutionFacts:
     edited_from: str | None = None
     decision_event: str | None = None
     decision_checkpoint: str | None = None
+    events: JournalledStory | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in {"allow", "deny"}:
@@ -328,6 +342,7 @@ _FIELDS = (
     "edited_from",
     "decision_event",
     "decision_checkpoint",
+    "events",
 )
 
 

@@ -110,7 +110,7 @@ PREDICATE = set(
     """attestation_id call_id run_id tool principal verdict reason_code gates policy_set_hash
     determining_policies approvals input_digest output_digest execution_sha256 executor sandbox_enforcement
     backend limits usage timed_out exit_code outcome started_at executed_at budget secrets_used skill egress
-    edited_from decision_event decision_checkpoint error_code""".split()  # noqa: SIM905  # a list of 32
+    edited_from decision_event decision_checkpoint error_code events""".split()  # noqa: SIM905  # a list of 33
 )
 
 
