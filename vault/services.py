@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 
 from kernel.canonical import digest_bytes
-from kernel.errors import PalyraError, UnavailableError
+from kernel.errors import ConflictError, PalyraError, UnavailableError
 from kernel.ids import new_id
 from vault import envelope
 from vault.backends.key_file import KeyFileProvider
@@ -85,6 +85,21 @@ def signer(purpose: KeyPurpose) -> Signer:
     return Signer(key_id=row.key_id, public_key=public, sign=private.sign)
 
 
+def rotate_signing_key(purpose: KeyPurpose, *, now: datetime) -> Signer:
+    """Retire the key of this purpose and return its successor, in the caller's transaction.
+
+    The old private half stays, wrapped, and signs nothing any more. ConflictError `conflict` when
+    somebody else has just rotated it.
+    """
+    old = SystemKey.objects.filter(purpose=purpose, retired_at=None).first()
+    if old is None:
+        raise UnavailableError("vault.kek_missing", "The vault was never made ready.")
+    if SystemKey.objects.filter(pk=old.pk, retired_at=None).update(retired_at=now) != 1:
+        raise ConflictError("conflict", "The key was rotated just now.")
+    _new_signing_key(purpose, now).save(force_insert=True)
+    return signer(purpose)
+
+
 def _create_first_kek(now: datetime) -> None:
     provider = _provider("key_file", settings.PALYRA_VAULT_KEK_DIR)
     locator = provider.create(1)
@@ -129,13 +144,16 @@ def _provider(kind: str, directory: Path) -> KekProvider:
 
 
 def _ensure_signing_key(purpose: KeyPurpose, now: datetime) -> None:
-    if SystemKey.objects.filter(purpose=purpose, retired_at=None).exists():
-        return
+    if not SystemKey.objects.filter(purpose=purpose, retired_at=None).exists():
+        SystemKey.objects.bulk_create([_new_signing_key(purpose, now)], ignore_conflicts=True)
+
+
+def _new_signing_key(purpose: KeyPurpose, now: datetime) -> SystemKey:
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes_raw()
     key_id = digest_bytes(public)
     wrapped = wrap_data_key(private.private_bytes_raw(), aad=_signing_context(purpose, key_id))
-    row = SystemKey(
+    return SystemKey(
         purpose=purpose,
         key_id=key_id,
         public_key=public,
@@ -143,7 +161,6 @@ def _ensure_signing_key(purpose: KeyPurpose, now: datetime) -> None:
         kek_id=wrapped.kek_id,
         created_at=now,
     )
-    SystemKey.objects.bulk_create([row], ignore_conflicts=True)
 
 
 def _signing_context(purpose: KeyPurpose, key_id: str) -> bytes:

@@ -25,3 +25,31 @@ class RecordViewed:
     what: str
     count: int | None
     ids: list[str]
+
+
+@event(E.JOURNAL_INCONSISTENT)
+class Inconsistent:
+    """The sealer refuses: what is stored is not what was signed. Said once, until sealing goes on."""
+
+    detail: str
+
+
+@event(E.JOURNAL_EXPORTED)
+class Exported:
+    """Leaves `first_seq` up to `end_seq` were taken away, with their data if `revealed`."""
+
+    format: str
+    first_seq: int
+    end_seq: int
+    tree_size: int
+    follow: bool
+    revealed: bool
+
+
+@event(E.JOURNAL_KEY_REVOKED)
+class KeyRevoked:
+    """Nothing that the key signed from `since` on counts."""
+
+    purpose: str
+    key_id: str
+    since: str

@@ -24,13 +24,18 @@ class Head:
 
     frontier: Frontier
     chain: bytes
+    sealed_at: datetime | None = None
 
 
-def seal(*, now: datetime, limit: int = BATCH) -> JournalCheckpoint | None:
+def seal(
+    *, now: datetime, limit: int = BATCH, also: tuple[note.Signer, ...] = ()
+) -> JournalCheckpoint | None:
     """Seal up to `limit` waiting events in the caller's transaction; None when nothing waits.
 
-    The caller makes sure that it is the only one. Raises UnavailableError `journal_inconsistent` when
-    the stored tree is not the one of the last checkpoint: no second history is ever signed.
+    `also` are keys that sign beside the one in use, as a retiring one does. The time of a checkpoint never
+    lies before that of the last one. The caller makes sure that it is the only one. Raises UnavailableError
+    `journal_inconsistent` when the stored tree is not the one of the last checkpoint: no second history is
+    ever signed.
     """
     if not JournalPending.objects.exists():
         return None
@@ -50,9 +55,9 @@ def seal(*, now: datetime, limit: int = BATCH) -> JournalCheckpoint | None:
         tree_size=size,
         root=frontier.root(),
         chain_head=chain,
-        note=note.sign(origin(now), size, frontier.root(), signer),
+        note=note.sign(origin(now), size, frontier.root(), signer, *also),
         key=key,
-        sealed_at=now,
+        sealed_at=max(now, head.sealed_at or now),
         frontier=frontier.joined(),
     )
     JournalPending.objects.filter(n__in=[row.n for row in waiting]).delete()
@@ -80,7 +85,7 @@ def current_head() -> Head:
         raise _inconsistent("the newest checkpoint does not hold") from error
     if (signed.size, signed.root) != (last.tree_size, frontier.root()) or signed.root != bytes(last.root):
         raise _inconsistent("the newest checkpoint is not that of the stored tree")
-    return Head(frontier, bytes(last.chain_head))
+    return Head(frontier, bytes(last.chain_head), last.sealed_at)
 
 
 def _write_tiles(before: int, after: int) -> None:
