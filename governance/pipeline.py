@@ -36,7 +36,7 @@ from governance.gates import Gate, GateDenied, GateLog, GateRow
 from governance.idempotency import Ticket
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
-from governance.operations import refusals
+from governance.operations import refusals, sealing
 from governance.proposals import Draft, Found, Proposal
 from governance.runner import Worker, execute
 from governance.runs.turns import hold_run, hold_run_of_request
@@ -61,10 +61,15 @@ def submit(
     """Decide about a proposal and record it: denied, waiting for a person, or queued.
 
     Raises NotFoundError `run_not_found` and ConflictError `run.closed`: then no call exists. Any
-    other refusal is a recorded call that was denied.
+    other refusal is a recorded call that was denied. UnavailableError, and no call either, for one that
+    would run while the journal cannot be sealed.
     """
+    unsealed = sealing.refusal_to_execute(now)
     with transaction.atomic(durable=True):
-        view = view_of(decide(_draft(proposal, principal, now)))
+        call = decide(_draft(proposal, principal, now))
+        if unsealed is not None and call.execution_id is not None:
+            raise unsealed
+        view = view_of(call)
         _store(ticket, render, view)
     return view
 
@@ -192,7 +197,11 @@ def run(*, execution_id: str, worker: Worker, clock: Clock) -> None:
     The claim re-checks everything that may have changed since the decision, in the transaction that
     makes the execution running. The outcome, the attestation and the settled budget are one
     transaction too; a worker that dies between the two leaves an execution that becomes ambiguous.
+
+    Before all of this a decision of high risk is sealed: its proof exists before its effect. Raises
+    UnavailableError, and the row stays queued, while the journal cannot be sealed.
     """
+    sealing.prove_decision(execution_id, clock())
     with transaction.atomic(durable=True):
         now = clock()
         claim = recheck.claim(execution_id, worker, now)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection
 
+from governance.journal import sealing_state
 from governance.journal.event_names import EventName
 from governance.models import JournalEvent
 from policy import selectors as policy_selectors
@@ -29,7 +30,11 @@ class Readiness:
 
 
 def failing_parts(now: datetime) -> Readiness:
-    """Look at database, policy set, vault, workers, and whether rules failed lately."""
+    """Look at database, policy set, vault, journal, workers, and whether rules failed lately.
+
+    `journal` is failing while nothing may be executed: the sealer found it changed, or sealing lags by
+    more than a minute; and degraded while sealing lags by more than ten seconds.
+    """
     if not _answers("database", _ask_database):
         return Readiness(("database",), ())
     failing = tuple(
@@ -37,6 +42,7 @@ def failing_parts(now: datetime) -> Readiness:
         for name, question in (
             ("policy", policy_selectors.has_active_set),
             ("vault", vault_services.is_ready),
+            ("journal", lambda: sealing_state.refusal(now) is None),
         )
         if not _answers(name, question)
     )
@@ -45,8 +51,9 @@ def failing_parts(now: datetime) -> Readiness:
         for name, question in (
             ("worker", lambda: sandbox_selectors.worker_seen(now)),
             ("policy_rules", lambda: not _rules_failed(now)),
+            ("journal", lambda: not sealing_state.lags(now)),
         )
-        if not _answers(name, question)
+        if name not in failing and not _answers(name, question)
     )
     return Readiness(failing, degraded)
 

@@ -16,7 +16,7 @@ from governance.runner import Worker, current_worker, worker_name
 from governance.stopping import drain
 from governance.wakeup import JOBS, NOTIFICATIONS, TASK
 from kernel.clock import utc_now
-from kernel.errors import ConflictError
+from kernel.errors import ConflictError, UnavailableError
 from sandbox.selectors import queued_ids
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,9 @@ def _run_one(execution_id: str, worker: Worker) -> bool:
     try:
         pipeline.run(execution_id=execution_id, worker=worker, clock=utc_now)
     except ConflictError:
+        return False
+    except UnavailableError as refusal:
+        log.warning("execution %s stays queued: %s", execution_id, refusal)
         return False
     except Exception:
         log.exception("execution %s", execution_id)
