@@ -73,7 +73,7 @@ def parse(text: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):
-        raise ValueError("not an object")
+        raise _no("not an object")
     return value
 
 
@@ -81,25 +81,25 @@ def event_of(fields: Mapping[str, Any]) -> Line:
     """Return the event of a parsed line; ValueError when it is none."""
     seq, data, salt = fields.get("seq"), fields.get("data"), fields.get("salt")
     if not _is_count(seq) or not isinstance(data, dict | None) or not isinstance(salt, str | None):
-        raise ValueError("not a line of an export")
+        raise _no("not a line of an export")
     if "envelope_base64" in fields:
         envelope = decoded(fields["envelope_base64"])
     elif isinstance(fields.get("envelope"), dict):
         envelope = canonical_text(fields["envelope"])
     else:
-        raise ValueError("a line without its envelope")
+        raise _no("a line without its envelope")
     return Line(int(str(seq)), envelope, _hash(fields.get("leaf_hash")), data, salt)
 
 
 def absent_of(fields: object) -> Absent:
     """Return one entry of a trailer's `absent`; ValueError when it is none."""
     if not isinstance(fields, dict) or not isinstance(fields.get("hashes"), list):
-        raise ValueError("not a range that is absent")
+        raise _no("not a range that is absent")
     first, end, why, archive = (fields.get(name) for name in ("first_seq", "end_seq", "why", "archive"))
     if not _is_count(first) or not _is_count(end) or not isinstance(why, str):
-        raise ValueError("not a range that is absent")
+        raise _no("not a range that is absent")
     if not isinstance(archive, str | None):
-        raise ValueError("not the digest of an archive")
+        raise _no("not the digest of an archive")
     return Absent(int(str(first)), int(str(end)), why, tuple(map(_hash, fields["hashes"])), archive)
 
 
@@ -167,3 +167,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _no(what: str) -> ValueError:
+    return ValueError(what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -23,7 +24,7 @@ def read_hash(level: int, index: int) -> bytes:
 def pieced(cuts: Sequence[int], size: int, leaves: Sequence[bytes] = LEAVES) -> Span:
     """Join the pieces between cuts: by turns leaf by leaf, and by the hashes that stand for them."""
     whole = Span(0)
-    for turn, (first, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for turn, (first, end) in enumerate(pairwise(cuts)):
         if turn % 2:
             whole.skip(end, hashes_of(read_hash, first, end))
         else:
