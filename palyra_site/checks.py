@@ -8,7 +8,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from identity.endpoints import is_usable_url
+from palyra_site import journal_settings
 from palyra_site.exposure import Exposure, Finding, faults
+from palyra_site.journal_settings import JournalSettings
 
 
 @register(Tags.security, deploy=True)
@@ -28,6 +30,24 @@ def provider(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         hint = "It is the https:// URL that the provider itself names as `issuer`, to the letter."
         return [_error(Finding("palyra.E009", "PALYRA_OIDC_ISSUER is not usable", hint))]
     return []
+
+
+@register(Tags.security)
+def journal(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Report settings under which the journal would not be sealed as it was meant."""
+    return [_error(finding) for finding in journal_settings.faults(of_journal())]
+
+
+def of_journal() -> JournalSettings:
+    """Return how the journal is set up."""
+    return JournalSettings(
+        origin=settings.PALYRA_JOURNAL_ORIGIN,
+        seal_seconds=settings.PALYRA_JOURNAL_SEAL_SECONDS,
+        seal_before_run=settings.PALYRA_JOURNAL_SEAL_BEFORE_RUN,
+        retention_days=settings.PALYRA_JOURNAL_RETENTION_DAYS,
+        witnesses=len(settings.PALYRA_JOURNAL_WITNESSES),
+        require_witness=settings.PALYRA_JOURNAL_REQUIRE_WITNESS,
+    )
 
 
 def of_settings() -> Exposure:
