@@ -19,6 +19,7 @@ EDITOR = "editor"
 DECIDED_WITH: Mapping[str, Permission] = {
     **dict.fromkeys(SubjectType, Permission.APPROVALS_DECIDE),
     SubjectType.POLICY_ACTIVATION: Permission.POLICY_ACTIVATE,
+    SubjectType.ERASURE: Permission.JOURNAL_ERASE,
 }
 """The permission that answers each kind of question; a kind that is not here is never asked."""
 INSTANCE_WIDE: frozenset[str] = frozenset({SubjectType.POLICY_ACTIVATION})

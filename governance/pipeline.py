@@ -23,6 +23,7 @@ from governance import (
     answering,
     checks,
     closing,
+    erasures,
     freezes,
     grants,
     idempotency,
@@ -165,6 +166,7 @@ def review(
                 answering.end_run_too(outcome, principal, now)
             activations.apply(outcome, principal, now)
             allowances.apply(outcome, principal, now)
+            erasures.apply(outcome, principal, now)
             if ticket is not None and render is not None and outcome.kind != "expired":
                 status, body = render(outcome)
                 idempotency.store(ticket, status=status, body=body, object_id=request_id)

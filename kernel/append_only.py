@@ -22,11 +22,15 @@ class AppendOnly:
 
     SQLite needs the keys: `INSERT OR REPLACE` removes the old row without firing a delete trigger.
     `deletable` is a condition in SQL over OLD, the same for both databases; without one no row goes.
+    `erasable` names columns that may be emptied, each with the literal that stands for empty; an update
+    that does anything else fails. `others` are then all other columns.
     """
 
     table: str
     keys: tuple[tuple[str, ...], ...]
     deletable: str = ""
+    erasable: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
 
     def names(self, vendor: str) -> tuple[str, ...]:
         """Return the names of the triggers that must exist."""
@@ -56,8 +60,12 @@ def missing(connection: BaseDatabaseWrapper, guards: tuple[AppendOnly, ...]) -> 
 
 def _postgresql(guard: AppendOnly) -> tuple[str, ...]:
     rows, truncate = guard.names("postgresql")
-    function = f"{_FUNCTION}_{guard.table}" if guard.deletable else _FUNCTION
     lets = f"IF TG_OP = 'DELETE' AND ({guard.deletable}) THEN RETURN OLD; END IF; " if guard.deletable else ""
+    if guard.erasable:
+        lets += (
+            f"IF TG_OP = 'UPDATE' AND ({_emptied(guard, 'IS NOT DISTINCT FROM')}) THEN RETURN NEW; END IF; "
+        )
+    function = f"{_FUNCTION}_{guard.table}" if lets else _FUNCTION
     return (
         _postgresql_function(_FUNCTION, ""),
         _postgresql_function(function, lets),
@@ -82,11 +90,24 @@ def _sqlite(guard: AppendOnly) -> tuple[str, ...]:
     same = " OR ".join((*(_same(key) for key in guard.keys), "rowid = NEW.rowid"))
     replaces = _REPLACES.format(table=guard.table, same=same)
     unless = f"WHEN NOT ({guard.deletable}) " if guard.deletable else ""
+    but = f"WHEN NOT ({_emptied(guard, 'IS')}) " if guard.erasable else ""
     return (
-        f'CREATE TRIGGER "{update}" BEFORE UPDATE ON "{guard.table}" {abort}',
+        f'CREATE TRIGGER "{update}" BEFORE UPDATE ON "{guard.table}" {but}{abort}',
         f'CREATE TRIGGER "{delete}" BEFORE DELETE ON "{guard.table}" {unless}{abort}',
         f'CREATE TRIGGER "{replace}" BEFORE INSERT ON "{guard.table}" {replaces} {abort}',
     )
+
+
+def _emptied(guard: AppendOnly, is_same: str) -> str:
+    """Return the condition that an update empties something that may be emptied, and does nothing else."""
+
+    def kept(column: str) -> str:
+        return f'NEW."{column}" {is_same} OLD."{column}"'
+
+    stays = [kept(column) for column in guard.others]
+    stays += [f'({kept(column)} OR NEW."{column}" {is_same} {empty})' for column, empty in guard.erasable]
+    goes = [f"NOT ({kept(column)})" for column, _ in guard.erasable]
+    return f"{' AND '.join(stays)} AND ({' OR '.join(goes)})"
 
 
 def _same(key: tuple[str, ...]) -> str:

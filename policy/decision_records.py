@@ -78,10 +78,16 @@ def sweep_records(*, older_than: datetime, keep: int, limit: int) -> int:
         return 0
     due = DecisionRecord.objects.filter(decided_at__lt=min(older_than, edge))
     ids = list(due.order_by("decided_at").values_list("pk", flat=True)[:limit])
-    digests = set(DecisionRecord.objects.filter(pk__in=ids).values_list("entities_id", flat=True))
-    DecisionRecord.objects.filter(pk__in=ids).delete()
-    _unused(digests).delete()
+    forget(DecisionRecord.objects.filter(pk__in=ids))
     return len(ids)
+
+
+def forget(records: QuerySet[DecisionRecord]) -> int:
+    """Delete records, and each snapshot with the last one that needs it; return how many they were."""
+    digests = set(records.values_list("entities_id", flat=True))
+    deleted, _ = records.delete()
+    _unused(digests).delete()
+    return deleted
 
 
 def _with_input(asked: Asked, value: Mapping[str, object]) -> Asked:

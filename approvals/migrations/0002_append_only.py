@@ -1,10 +1,8 @@
-"""A person's answer stays as it was given."""
+"""A person's answer stays as it was given; only an erasure empties what they wrote."""
 
 from django.db import migrations
 
-from kernel.append_only import AppendOnly
-
-REVIEWS = AppendOnly(table="approvals_review", keys=(("id",), ("request_id", "reviewer_id")))
+from approvals.guards import REVIEWS
 
 
 def create(apps, schema_editor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from governance.journal.event_names import EventName as E
 from governance.journal.event_register import event
 
@@ -53,3 +55,52 @@ class KeyRevoked:
     purpose: str
     key_id: str
     since: str
+
+
+@event(E.JOURNAL_SUBJECT_ERASED)
+class SubjectErased:
+    """The envelope's subject lost its keys. `counts` says of how many rows of each kind words were taken."""
+
+    reason: str
+    approval: str
+    single_operator: bool
+    counts: dict[str, Any]
+
+
+@event(E.JOURNAL_ARCHIVED)
+class Archived:
+    """The leaves from `first_seq` to before `end_seq` lie in a file that was read back."""
+
+    first_seq: int
+    end_seq: int
+    file: str
+    sha256: str
+    bytes: int
+
+
+@event(E.JOURNAL_RESTORED)
+class Restored:
+    """Rows come back out of an archive: `events` of them were not there."""
+
+    first_seq: int
+    end_seq: int
+    sha256: str
+    events: int
+
+
+@event(E.JOURNAL_HOLD_SET)
+class HoldSet:
+    """Without a subject the hold keeps everything of its period."""
+
+    subject: str | None
+    since: str | None
+    until: str | None
+    reason: str
+
+
+@event(E.JOURNAL_HOLD_LIFTED)
+class HoldLifted:
+    """A hold ended that `set_by` had set."""
+
+    subject: str | None
+    set_by: str

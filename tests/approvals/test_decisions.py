@@ -246,6 +246,7 @@ def test_who_had_a_part_in_what_is_asked_about_never_answers() -> None:
 def test_every_kind_of_question_names_the_permission_that_answers_it() -> None:
     assert set(DECIDED_WITH) == set(SubjectType)
     assert DECIDED_WITH[SubjectType.POLICY_ACTIVATION] is Permission.POLICY_ACTIVATE
+    assert DECIDED_WITH[SubjectType.ERASURE] is Permission.JOURNAL_ERASE
 
 
 def test_a_sole_holder_who_needs_no_excuse_leaves_no_mark() -> None:

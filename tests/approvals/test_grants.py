@@ -301,7 +301,7 @@ def test_a_second_denial_begins_the_day_anew(cast: Cast) -> None:
 
 def test_neither_an_allow_nor_a_question_without_a_call_is_remembered(cast: Cast) -> None:
     answer(cast, cast.approver, ask(cast))
-    lone = replace(question(cast), call_id=None, subject_type="erasure", run_id="run_2", tool="")
+    lone = replace(question(cast), call_id=None, subject_type="safety_release", run_id="run_2", tool="")
     answer(cast, cast.approver, ask(cast, lone), DENY)
     assert not DenialMemory.objects.exists()
 

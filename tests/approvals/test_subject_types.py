@@ -15,6 +15,7 @@ from tests.cast import NOW, Cast, make_cast, make_user
 
 pytestmark = pytest.mark.django_db
 OF_CALLS = frozenset({"tool", "skill", "channel_send", "secret_access", "browser_action", "node_capability"})
+MORE_THAN_APPROVERS = {"policy_activation": WorkspaceRole.ADMIN, "erasure": WorkspaceRole.OWNER}
 LATER = NOW + timedelta(seconds=5)
 SAS = "481-923"
 
@@ -43,9 +44,9 @@ def said(subject: str) -> ReviewInput:
 @pytest.mark.parametrize("subject", list(SubjectType))
 def test_a_question_keeps_its_subject_and_opens_a_grant_only_for_calls(cast: Cast, subject: str) -> None:
     by = cast.approver
-    if subject == "policy_activation":
-        by = make_user("admin", WorkspaceRole.ADMIN, workspace=cast.instance)
-        make_user("second-admin", WorkspaceRole.ADMIN, workspace=cast.instance)
+    if subject in MORE_THAN_APPROVERS:
+        by = make_user("admin", MORE_THAN_APPROVERS[subject], workspace=cast.instance)
+        make_user("second-admin", MORE_THAN_APPROVERS[subject], workspace=cast.instance)
     request = ask(cast, about(cast, subject))
     assert (request.subject_type, request.status) == (subject, "pending")
     outcome = answer(cast, by, request, said(subject), now=LATER)

@@ -107,9 +107,10 @@ def test_a_call_of_no_definition_is_critical() -> None:
 ASKED_ELSEWHERE = {
     SubjectType.POLICY_ACTIVATION: "governance/activations.py",
     SubjectType.BUDGET_OVERRIDE: "governance/allowances.py",
+    SubjectType.ERASURE: "governance/erasures.py",
 }
 """Questions about something else than a call, and the module that asks them."""
-ASKED_LATER = frozenset({SubjectType.DEVICE_PAIRING, SubjectType.SAFETY_RELEASE, SubjectType.ERASURE})
+ASKED_LATER = frozenset({SubjectType.DEVICE_PAIRING, SubjectType.SAFETY_RELEASE})
 """Questions that approvals can carry and whose parts do not exist yet."""
 
 

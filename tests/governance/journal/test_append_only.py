@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from django.core.checks import Error, run_checks
 from django.db import DatabaseError, connection, models, transaction
 
+from approvals.guards import REVIEWS as APPROVAL_REVIEWS
 from approvals.models import Review
 from governance.journal.guards import GUARDED
 from governance.journal.models import Attestation, JournalEvent, JournalPayload
@@ -198,6 +200,25 @@ def test_the_check_names_each_missing_trigger(guard: AppendOnly) -> None:
             assert [finding.msg for finding in _findings()] == [f"the trigger {name} is missing"]
             transaction.set_rollback(True)
         assert _findings() == []
+
+
+def test_of_an_answer_only_words_and_place_can_be_emptied() -> None:
+    """An erasure takes what a person wrote; nobody can write anything else there instead."""
+    _review()
+    changes: list[dict[str, Any]] = [{"comment": "other"}, {"comment": "", "verdict": "deny"}, {"roles": []}]
+    for change in changes:
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            Review.objects.update(**change)
+    before = Review.objects.values().get()
+    Review.objects.update(ip_digest="", comment="")
+    assert Review.objects.values().get() == {**before, "ip_digest": "", "comment": ""}
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        Review.objects.update(ip_digest="put back")
+
+
+def test_the_guard_of_answers_knows_every_column() -> None:
+    named = {*APPROVAL_REVIEWS.others, *(column for column, _ in APPROVAL_REVIEWS.erasable)}
+    assert named == {field.column for field in Review._meta.concrete_fields}
 
 
 @on_postgresql
