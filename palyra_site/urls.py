@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularAPIView
 from governance.admin.site import site
 from governance.api.problems import plain
 from governance.api.views_facades import CompatFacade, McpFacade
+from governance.api.views_keys import public_keys
 from governance.api.views_system import error_page, healthz, readyz
 from governance.api.views_tokens import token_format
 
@@ -24,6 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^v1(?:/.*)?$", CompatFacade.as_view()),
     re_path(r"^mcp(?:/.*)?$", McpFacade.as_view()),
     path(".well-known/palyra-tokens.json", token_format),
+    path(".well-known/palyra-keys.json", public_keys),
     path("", include("governance.api.urls_authzen")),
     path("healthz", healthz),
     path("readyz", readyz),

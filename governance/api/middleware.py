@@ -12,6 +12,9 @@ from governance.api.limits import API_HEADERS, PREFIXES
 from governance.api.request_ids import answered_id, request_id_of
 from identity.networks import client_address
 
+CACHE = "Cache-Control"
+"""The one header that a view may answer differently: what never changes may be kept."""
+
 
 class RequestFactsMiddleware:
     """Note what every adapter asks of a request: its id, echoed in the answer, and the client's address.
@@ -33,7 +36,8 @@ class RequestFactsMiddleware:
         admission.mark(request, response)
         if request.path.startswith(PREFIXES) or request.path in ("/healthz", "/readyz"):
             for name, value in API_HEADERS.items():
-                response[name] = value
+                if name != CACHE or CACHE not in response:
+                    response[name] = value
         return response
 
 

@@ -9,6 +9,7 @@ from governance.api import (
     urls_freezes,
     urls_identity,
     urls_journal,
+    urls_journal_reads,
     urls_notifications,
     urls_policy,
     urls_runs,
@@ -46,4 +47,5 @@ urlpatterns = [
     *urls_tools.urlpatterns,
     *urls_notifications.urlpatterns,
     *urls_journal.urlpatterns,
+    *urls_journal_reads.urlpatterns,
 ]

@@ -54,7 +54,7 @@ class LinesRenderer(JSONRenderer):
 
 
 _AFTER = OpenApiParameter("after", str, description="Go on after this event: its key or its `evt_…` id.")
-_LAST = OpenApiParameter(
+LAST_EVENT = OpenApiParameter(
     "Last-Event-ID", str, OpenApiParameter.HEADER, description="As `after`, and stronger: what browsers send."
 )
 _EVENTS = OpenApiParameter(
@@ -69,7 +69,7 @@ class RunEvents(APIView):
     renderer_classes = (EventStreamRenderer, LinesRenderer)
 
     @extend_schema(
-        operation_id="runs_events", parameters=[_AFTER, _LAST, _EVENTS, _OUTPUT], responses=_ANSWERS
+        operation_id="runs_events", parameters=[_AFTER, LAST_EVENT, _EVENTS, _OUTPUT], responses=_ANSWERS
     )
     def get(self, request: Request, run_id: str) -> HttpResponseBase:
         filters = read_query(request, frozenset({"after", "events", "output"}))
@@ -87,7 +87,7 @@ class RunEvents(APIView):
             ask=lambda: _reader(_again(found, run), run),
             credential_id=found.token_id,
         )
-        return _answer(request, source)
+        return answer(request, source)
 
 
 class ApprovalEvents(APIView):
@@ -96,7 +96,9 @@ class ApprovalEvents(APIView):
     permissions: ClassVar = {"GET": Permission.APPROVALS_READ}
     renderer_classes = (EventStreamRenderer, LinesRenderer)
 
-    @extend_schema(operation_id="approvals_events", parameters=[_AFTER, _LAST, _EVENTS], responses=_ANSWERS)
+    @extend_schema(
+        operation_id="approvals_events", parameters=[_AFTER, LAST_EVENT, _EVENTS], responses=_ANSWERS
+    )
     def get(self, request: Request) -> HttpResponseBase:
         filters = read_query(request, frozenset({"after", "events"}))
         principal = caller(request)
@@ -107,12 +109,12 @@ class ApprovalEvents(APIView):
             after=None if last is None else after_here(principal, last, utc_now()),
             wanted=_wanted(filters),
             clock=utc_now,
-            ask=lambda: _permitted(found, Permission.APPROVALS_READ),
+            ask=lambda: permitted(found, Permission.APPROVALS_READ),
         )
-        return _answer(request, source)
+        return answer(request, source)
 
 
-def _answer(request: Request, source: Source) -> HttpResponseBase:
+def answer(request: Request, source: Source) -> HttpResponseBase:
     """Answer in the form that was asked for; a place must be free before anything is sent."""
     kind = _kind(request)
     if request.method == "HEAD":
@@ -170,7 +172,7 @@ def _wanted(filters: Mapping[str, list[str]]) -> frozenset[StreamName]:
     return frozenset(StreamName(name) for name in names)
 
 
-def _permitted(found: Authenticated, permission: Permission) -> Principal:
+def permitted(found: Authenticated, permission: Permission) -> Principal:
     """Return who holds a credential with what they hold by now, or raise what ends a stream."""
     now = utc_now()
     again = authenticate_again(found, now=now)
@@ -180,7 +182,7 @@ def _permitted(found: Authenticated, permission: Permission) -> Principal:
 
 
 def _again(found: Authenticated, run: Run) -> Principal:
-    principal = _permitted(found, Permission.RUNS_READ)
+    principal = permitted(found, Permission.RUNS_READ)
     require_run(principal, run.id)
     return principal
 

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from django.db import connections
 
 from governance.models import Run
-from governance.streams import approvals
+from governance.streams import approvals, journal
 from governance.streams.sources import Source
 from kernel.clock import utc_now
 from kernel.errors import PalyraError
@@ -151,10 +151,12 @@ def here() -> Hub:
 
 def _look(topics: frozenset[str], due: tuple[Seat, ...]) -> tuple[Mapping[str, object], frozenset[Seat]]:
     """Return a mark for every topic, and the seats whose reader may no longer read."""
-    runs = sorted(topics - {approvals.TOPIC})
+    runs = sorted(topics - {approvals.TOPIC, journal.TOPIC})
     marks: dict[str, object] = dict(Run.objects.filter(id__in=runs).values_list("id", "event_seq"))
     if approvals.TOPIC in topics:
         marks[approvals.TOPIC] = approvals.newest_mark(utc_now())
+    if journal.TOPIC in topics:
+        marks[journal.TOPIC] = journal.sealed_size()
     return marks, _gone(due)
 
 

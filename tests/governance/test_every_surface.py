@@ -9,7 +9,6 @@ import ast
 import importlib
 import inspect
 import pkgutil
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -30,7 +29,7 @@ from governance.api.views_facades import Facade
 from identity.roles import Permission
 from palyra_site.broker import JOBS_QUEUE, NOTIFICATIONS_QUEUE
 from palyra_site.cli.main import command_tree
-from tests.governance.api.routes import ROUTES
+from tests.governance.api.routes import ROUTES, template_of
 from tests.governance.api.test_matrix import DECIDED_INSIDE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +44,7 @@ PUBLIC = {
     "api/schema/": "the document of the API",
     "docs/errors/<str:code>": "what a problem means",
     ".well-known/palyra-tokens.json": "what leak scanners look for",
+    ".well-known/palyra-keys.json": "what checks the signatures of this installation",
     ".well-known/authzen-configuration": "where the decision point is",
     ".well-known/authzen-configuration/pdp/<str:domain>": "where a domain's decision point is",
     "healthz": "the process answers",
@@ -296,15 +296,11 @@ def test_every_view_names_a_permission_for_each_of_its_methods() -> None:
 
 def _may_name_none(address: str, kind: type[APIView]) -> bool:
     templates = {line.partition(" ")[2] for line in DECIDED_INSIDE}
-    return issubclass(kind, Facade) or re.sub(r"<str:(\w+)>", r"{\1}", f"/{address}") in templates
+    return issubclass(kind, Facade) or template_of(f"/{address}") in templates
 
 
 def test_the_api_is_the_route_table_and_nothing_beside_it() -> None:
-    served = {
-        re.sub(r"<str:(\w+)>", r"{\1}", f"/{address}")
-        for address, _ in addresses()
-        if address.startswith("api/v1/")
-    }
+    served = {template_of(f"/{address}") for address, _ in addresses() if address.startswith("api/v1/")}
     assert served == {route.template for route in ROUTES}
 
 

@@ -39,7 +39,12 @@ EXAMPLE_IDS = {
     "webhook_id": "whk_01JD0000000000000000000000",
     "delivery_id": "whd_01JD0000000000000000000000",
     "job_id": "job_01JD0000000000000000000000",
+    "level": "0",
+    "place": "000.p/1",
 }
+
+PART = re.compile(r"<(?:str|path):(\w+)>")
+"""A part of a path that names an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,17 @@ def view_of(pattern: object) -> type[APIView]:
     return view
 
 
+def template_of(pattern: str) -> str:
+    """Return a pattern of the URL table as the OpenAPI document writes it."""
+    return PART.sub(r"{\1}", pattern)
+
+
 def _routes() -> tuple[Route, ...]:
     found = []
     for pattern in urlpatterns:
         view = view_of(pattern)
-        template = re.sub(r"<str:(\w+)>", r"{\1}", f"/api/v1/{pattern.pattern}")
-        path = re.sub(r"<str:(\w+)>", lambda match: EXAMPLE_IDS[match[1]], str(pattern.pattern))
+        template = template_of(f"/api/v1/{pattern.pattern}")
+        path = PART.sub(lambda match: EXAMPLE_IDS[match[1]], str(pattern.pattern))
         for method, permission in getattr(view, "permissions", {}).items():
             found.append(Route(method, f"/api/v1/{path}", template, permission, view))
     return tuple(found)
