@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from governance.api import views_journal_erase, views_journal_export
+
+urlpatterns: list[URLPattern] = [
+    path("journal/erase", views_journal_erase.JournalErase.as_view()),
+    path("journal/export", views_journal_export.JournalExport.as_view()),
+]
