@@ -17,6 +17,7 @@ from identity.passwords import issue_setup_link
 from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
 from tests.cast import SYSTEM, make_user
+from tests.governance.admin.looking import OVERFLOW, UNLABELLED
 from tests.support_fixtures import StartProcess, chromium as chromium, web_process as web_process
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -25,11 +26,6 @@ PHRASE = "an entirely different phrase"
 WATCH = """
 document.addEventListener("securitypolicyviolation",
   (event) => console.error("CSP " + event.violatedDirective + " " + event.blockedURI));
-"""
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-UNLABELLED = """
-[...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
-  .filter((field) => !field.labels.length && !field.getAttribute("aria-label")).map((field) => field.name)
 """
 
 

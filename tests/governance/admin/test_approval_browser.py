@@ -13,13 +13,8 @@ from approvals.models import Review
 from identity.models import Agent, ConsoleSession, TotpFactor
 from kernel.clock import utc_now
 from sandbox.models import Execution
+from tests.governance.admin.looking import look_at
 from tests.governance.admin.test_browser import (
-    ARTIFACTS,
-    OVERFLOW,
-    SCHEMES,
-    SIZES,
-    SMALL,
-    UNLABELLED,
     Console,
     state_of,
 )
@@ -209,15 +204,5 @@ def _hostile_text_is_looked_at(console: Console) -> None:
 
 
 def _look_at(console: Console, name: str, path: str) -> None:
-    page = console.page
-    ARTIFACTS.mkdir(exist_ok=True)
-    for scheme in SCHEMES:
-        for width, height in SIZES[::2]:
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # a literal in a tuple
-            page.set_viewport_size({"width": width, "height": height})
-            page.goto(f"{console.url}{path}")
-            page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
-            assert page.evaluate(OVERFLOW) <= 0, f"{name} at {width}"
-            assert page.locator("h1").count() == 1, name
-            assert page.evaluate(UNLABELLED) == [], name
-            assert page.evaluate(SMALL) == [], name
+    console.page.goto(f"{console.url}{path}")
+    look_at(console.page, name)

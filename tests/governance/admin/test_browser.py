@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.test import override_settings
 from playwright.sync_api import Browser, Page
 
@@ -16,28 +14,16 @@ from governance.selectors import CallView, view_of
 from identity.models import ApiToken, Workspace
 from identity.roles import WorkspaceRole
 from tests.cast import PASSWORD, enrol, make_user
+from tests.governance.admin.looking import look_at
 from tests.governance.admin.world import World, code_now, count_words, make_world, propose, write_file
 from tests.support_fixtures import StartProcess, chromium as chromium, web_process as web_process
 
 pytestmark = pytest.mark.browser
 
-ARTIFACTS = Path(settings.BASE_DIR) / "tests" / "artifacts"
-SIZES = ((1440, 900), (390, 844), (360, 740))
-SCHEMES = ("light", "dark")
 HOSTILE = "<img src=x onerror=alert(1)> \u202egpj.exe"
 WATCH = """
 document.addEventListener("securitypolicyviolation",
   (event) => console.error("CSP " + event.violatedDirective + " " + event.blockedURI));
-"""
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-UNLABELLED = """
-[...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
-  .filter((field) => !field.labels.length && !field.getAttribute("aria-label")).map((field) => field.name)
-"""
-SMALL = """
-[...document.querySelectorAll("button, select, textarea, .button")]
-  .filter((one) => one.offsetParent && (one.offsetWidth < 24 || one.offsetHeight < 24))
-  .map((one) => one.outerHTML)
 """
 
 
@@ -133,17 +119,7 @@ def _pages(console: Console) -> dict[str, str]:
 
 
 def _look_at(console: Console, name: str, path: str) -> None:
-    page = console.page
-    ARTIFACTS.mkdir(exist_ok=True)
-    for scheme in SCHEMES:
-        for width, height in SIZES:
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # a literal in a tuple
-            page.set_viewport_size({"width": width, "height": height})
-            answer = page.goto(f"{console.url}{path}")
-            assert answer is not None
-            assert answer.status == 200, path
-            page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
-            assert page.evaluate(OVERFLOW) <= 0, f"{name} at {width}"
-            assert page.locator("h1").count() == 1, name
-            assert page.evaluate(UNLABELLED) == [], name
-            assert page.evaluate(SMALL) == [], name
+    answer = console.page.goto(f"{console.url}{path}")
+    assert answer is not None
+    assert answer.status == 200, path
+    look_at(console.page, name)

@@ -5,41 +5,21 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from identity.models import ApiToken, ConsoleSession, User, Workspace
 from kernel.clock import utc_now
 from kernel.ids import new_id
+from tests.governance.admin.looking import look_at
 from tests.governance.admin.posting import keeps, switch_on
 from tests.governance.admin.test_browser import (
-    ARTIFACTS,
     HOSTILE,
-    OVERFLOW,
-    SCHEMES,
-    SIZES,
-    SMALL,
-    UNLABELLED,
     Console,
     console as console,
 )
 from tests.support_fixtures import chromium as chromium, web_process as web_process
 
 pytestmark = pytest.mark.browser
-
-
-def look_at(page: Page, name: str) -> None:
-    """Take the page as it stands through each size and colour."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    for scheme in SCHEMES:
-        for width, height in SIZES:
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # a literal in a tuple
-            page.set_viewport_size({"width": width, "height": height})
-            page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
-            assert page.evaluate(OVERFLOW) <= 0, f"{name} at {width}"
-            assert page.locator("h1").count() == 1, name
-            assert page.evaluate(UNLABELLED) == [], name
-            assert page.evaluate(SMALL) == [], name
-    page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_a_token_is_minted_by_keyboard_and_shown_once(console: Console) -> None:

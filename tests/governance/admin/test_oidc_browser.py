@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from django.conf import settings as configured
 from playwright.sync_api import Browser, Page
 from pytest_django.fixtures import Settings
 
 from governance.operations import oidc
 from identity.models import ConsoleSession
 from kernel.clock import utc_now
+from tests.governance.admin.looking import ARTIFACTS, OVERFLOW, SMALL, UNLABELLED
 from tests.governance.admin.signing_in import Idp, switch
-from tests.governance.admin.test_browser import OVERFLOW, SMALL, UNLABELLED, WATCH
+from tests.governance.admin.test_browser import WATCH
 from tests.governance.admin.world import World, code_now, make_world
 from tests.support_fixtures import StartProcess, chromium as chromium, web_process as web_process
 
 pytestmark = pytest.mark.browser
-ARTIFACTS = Path(configured.BASE_DIR) / "tests" / "artifacts"
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from identity.roles import WorkspaceRole
 from policy.models import PolicySet
 from policy.set_selectors import active_set
 from tests.cast import PASSWORD, enrol, make_user
-from tests.governance.admin.test_browser import ARTIFACTS, OVERFLOW, SCHEMES, SIZES, SMALL, UNLABELLED, WATCH
+from tests.governance.admin.looking import look_at
+from tests.governance.admin.test_browser import WATCH
 from tests.governance.admin.world import World, code_now, make_world, propose, write_file
 from tests.policy.lifecycles import NO_FTP
 from tests.support_fixtures import StartProcess, chromium as chromium, web_process as web_process
@@ -52,20 +53,6 @@ class Desk:
         page.click("main button[type=submit]")
         page.wait_for_url(f"{self.url}/admin/policy/")
         return page
-
-    def look_at(self, page: Page, name: str) -> None:
-        """Look at the page that is open, in each size and colour."""
-        ARTIFACTS.mkdir(exist_ok=True)
-        for scheme in SCHEMES:
-            for width, height in SIZES:
-                page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # a literal in a tuple
-                page.set_viewport_size({"width": width, "height": height})
-                page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
-                assert page.evaluate(OVERFLOW) <= 0, f"{name} at {width}"
-        assert page.locator("h1").count() == 1, name
-        assert page.evaluate(UNLABELLED) == [], name
-        assert page.evaluate(SMALL) == [], name
-        page.set_viewport_size({"width": 1440, "height": 900})
 
 
 @pytest.fixture
@@ -110,25 +97,25 @@ def in_force() -> int:
 
 def test_rules_go_from_a_draft_into_force_and_back(desk: Desk) -> None:
     page = desk.sit_down("author")
-    desk.look_at(page, "policy-sets")
+    look_at(page, "policy-sets")
     drafted(page, "No FTP, no echo")
     edit(page, BROKEN, "Save and validate")
     page.wait_for_selector("text=1 finding keeps the set from being valid")
-    desk.look_at(page, "policy-editor")
+    look_at(page, "policy-editor")
     page.click("text=line 4, col 43")
     assert page.evaluate("document.querySelector(':target').textContent").endswith('urll_scheme == "ftp" };')
     _indent_by_keyboard(page)
     edit(page, NO_FTP + NO_ECHO, "Save and validate")
     page.wait_for_selector("text=does not change any more")
-    desk.look_at(page, "policy-set")
+    look_at(page, "policy-set")
     page.click("summary:has-text('Simulate')")
     page.click("form[action$='/simulate/'] button")
     page.wait_for_selector("text=Decisions that change")
-    desk.look_at(page, "policy-simulation")
+    look_at(page, "policy-simulation")
     page.goto(page.url.partition("simulations")[0] + "diff/")
-    desk.look_at(page, "policy-diff")
+    look_at(page, "policy-diff")
     page.goto(page.url.replace("/diff/", "/activate/"))
-    desk.look_at(page, "policy-activate")
+    look_at(page, "policy-activate")
     page.fill("#activate-loosened", "0")
     page.fill("#activate-reason", REASON)
     page.click("button:text-is('Ask for it')")
@@ -139,7 +126,7 @@ def test_rules_go_from_a_draft_into_force_and_back(desk: Desk) -> None:
     _go_back(desk, page)
     assert in_force() == 3
     page.goto(f"{desk.url}/admin/policy/")
-    desk.look_at(page, "policy-sets-after")
+    look_at(page, "policy-sets-after")
     assert desk.complaints == []
 
 
@@ -162,7 +149,7 @@ def _second_person_allows(desk: Desk) -> None:
     asked = ApprovalRequest.objects.get(subject_type="policy_activation")
     page.goto(f"{desk.url}/admin/approvals/{asked.pk}/")
     page.wait_for_selector('text=+@id("no_ftp")')
-    desk.look_at(page, "policy-approval")
+    look_at(page, "policy-approval")
     page.fill("textarea[name=comment]", "looked at the lines")
     if page.locator("input[name=code]").count():
         page.fill("input[name=code]", fresh_code())
@@ -174,7 +161,7 @@ def _go_back(desk: Desk, page: Page) -> None:
     first = PolicySet.objects.get(version=1)
     page.goto(f"{desk.url}/admin/policy/{first.pk}/rollback/")
     page.wait_for_selector("text=One person is enough")
-    desk.look_at(page, "policy-rollback")
+    look_at(page, "policy-rollback")
     page.fill("#rollback-reason", REASON)
     if page.locator("input[name=code]").count():
         page.fill("input[name=code]", fresh_code())
