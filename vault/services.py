@@ -76,13 +76,24 @@ def signer(purpose: KeyPurpose) -> Signer:
     row = SystemKey.objects.filter(purpose=purpose, retired_at=None).first()
     if row is None:
         raise UnavailableError("vault.kek_missing", "The vault was never made ready.")
-    wrapped = WrappedKey(row.kek_id, bytes(row.wrapped))
-    seed = unwrap_data_key(wrapped, aad=_signing_context(purpose, row.key_id))
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    public = private.public_key().public_bytes_raw()
-    if digest_bytes(public) != row.key_id or public != bytes(row.public_key):
-        raise envelope.IntegrityError
-    return Signer(key_id=row.key_id, public_key=public, sign=private.sign)
+    private = _private_half(row)
+    return Signer(key_id=row.key_id, public_key=bytes(row.public_key), sign=private.sign)
+
+
+def holds_signing_key(purpose: KeyPurpose, key_id: str) -> bool:
+    """Tell whether the private half of a key lies here, in use or retired.
+
+    Nobody can put one here without the key-encryption key, so a published key for which this is false
+    is not this instance's. UnavailableError while the vault cannot be used.
+    """
+    row = SystemKey.objects.filter(purpose=purpose, key_id=key_id).first()
+    if row is None:
+        return False
+    try:
+        _private_half(row)
+    except envelope.IntegrityError:
+        return False
+    return True
 
 
 def rotate_signing_key(purpose: KeyPurpose, *, now: datetime) -> Signer:
@@ -161,6 +172,17 @@ def _new_signing_key(purpose: KeyPurpose, now: datetime) -> SystemKey:
         kek_id=wrapped.kek_id,
         created_at=now,
     )
+
+
+def _private_half(row: SystemKey) -> Ed25519PrivateKey:
+    """Return the key; IntegrityError when the row does not open or its public half is another."""
+    wrapped = WrappedKey(row.kek_id, bytes(row.wrapped))
+    seed = unwrap_data_key(wrapped, aad=_signing_context(KeyPurpose(row.purpose), row.key_id))
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    public = private.public_key().public_bytes_raw()
+    if digest_bytes(public) != row.key_id or public != bytes(row.public_key):
+        raise envelope.IntegrityError
+    return private
 
 
 def _signing_context(purpose: KeyPurpose, key_id: str) -> bytes:

@@ -1,0 +1,148 @@
+"""Whether the row of one event says what its envelope says, and its payload what was digested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from governance.journal import envelope
+from governance.journal.findings import Code, Finding
+from governance.journal.ledger import key_context, payload_context
+from governance.journal.models import JournalEvent, JournalLeaf, JournalSubjectKey
+from kernel.canonical import digest_bytes
+from kernel.clock import exact_time
+from vault import services as vault
+from vault.envelope import IntegrityError, Sealed, open_sealed
+from vault.types import WrappedKey
+
+EVENT_COLUMNS = (
+    "id", "envelope", "type", "time", "actor", "subject", "run_id", "run_seq", "call_id",
+)  # fmt: skip
+MOST_KEYS = 1_024
+ERASING = "journal.subject_erased"
+
+EventRow = tuple[str, bytes, str, datetime, str, str, str | None, int | None, str | None]
+"""The columns of an event, in the order of `EVENT_COLUMNS`."""
+
+PayloadRow = tuple[str, bytes, bytes]
+"""Key id, nonce and ciphertext."""
+
+
+def fields_of(stored: bytes) -> Mapping[str, Any] | None:
+    """Return what an envelope says, or None when it is not canonical JSON of version 1.
+
+    An envelope holds texts, integers and nulls only. For those the plain encoder writes the canonical
+    form, at a small part of the cost; whatever differs is judged by `envelope.parse`.
+    """
+    try:
+        fields = json.loads(stored.decode())
+        plain = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        if plain == stored and isinstance(fields, dict) and fields.get("v") == envelope.VERSION:
+            return fields
+        return envelope.parse(stored)
+    except (ValueError, RecursionError):
+        return None
+
+
+def column_faults(row: EventRow, fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns that do not say what the envelope says."""
+    event_id, _, kind, time, actor, subject, run, run_seq, call = row
+    acting = fields.get("actor")
+    pairs = (
+        ("id", event_id, fields.get("id")),
+        ("type", kind, fields.get("type")),
+        ("time", exact_time(time), fields.get("time")),
+        ("actor", actor, acting.get("id") if isinstance(acting, dict) else None),
+        ("subject", subject, fields.get("subject")),
+        ("run_id", run, fields.get("run")),
+        ("run_seq", run_seq, fields.get("run_seq")),
+        ("call_id", call, fields.get("call")),
+    )
+    return tuple(name for name, column, said in pairs if column != said)
+
+
+@dataclass(frozen=True, slots=True)
+class _SubjectKey:
+    """`secret` is None for a key that was destroyed; `fault` says why its payloads cannot count."""
+
+    subject: str
+    secret: bytes | None
+    fault: str = ""
+
+
+class Payloads:
+    """Opens payloads and compares their digests. `erased` counts those whose key was destroyed."""
+
+    def __init__(self) -> None:
+        self.erased = 0
+        self._keys: dict[str, _SubjectKey] = {}
+
+    def findings(
+        self, event_id: str, seq: int | None, fields: Mapping[str, Any], row: PayloadRow
+    ) -> Iterator[Finding]:
+        """Say what is wrong with one payload. The vault's own errors pass: then nothing can be said."""
+        fault = self._fault(event_id, fields, row)
+        if fault:
+            yield Finding(Code.PAYLOAD_MISMATCH, seq, event_id, fault)
+
+    def _fault(self, event_id: str, fields: Mapping[str, Any], row: PayloadRow) -> str:
+        key_id, nonce, ciphertext = row
+        key = self._key(key_id)
+        if key.fault:
+            return key.fault
+        if key.subject not in _subjects(fields):
+            return f"it lies under the key of {key.subject}, whom the event is not about"
+        if key.secret is None:
+            self.erased += 1
+            return ""
+        try:
+            plain = open_sealed(
+                Sealed(nonce=nonce, ciphertext=ciphertext),
+                key=key.secret,
+                context=payload_context(event_id, key_id),
+            )
+        except IntegrityError:
+            return "it does not open"
+        return "" if digest_bytes(plain) == fields.get("data_digest") else "its digest is another"
+
+    def _key(self, key_id: str) -> _SubjectKey:
+        found = self._keys.get(key_id)
+        if found is None:
+            if len(self._keys) >= MOST_KEYS:
+                self._keys.clear()
+            found = self._keys[key_id] = _load(key_id)
+        return found
+
+
+def _load(key_id: str) -> _SubjectKey:
+    row = JournalSubjectKey.objects.filter(pk=key_id).first()
+    if row is None:
+        return _SubjectKey("", None, "its key is gone")
+    if row.wrapped_key is None:
+        return _SubjectKey(
+            row.subject, None, "" if _was_erased(row) else "its key is gone without an erasure"
+        )
+    wrapped = WrappedKey(row.kek_id, bytes(row.wrapped_key))
+    try:
+        secret = vault.unwrap_data_key(wrapped, aad=key_context(row.subject, row.id))
+    except IntegrityError:
+        return _SubjectKey(row.subject, None, "its key does not open")
+    return _SubjectKey(row.subject, secret)
+
+
+def _was_erased(row: JournalSubjectKey) -> bool:
+    """Tell whether the event of an erasure explains a destroyed key. An archived one leaves its leaf only."""
+    kind = JournalEvent.objects.filter(pk=row.destroyed_event).values_list("type", flat=True).first()
+    if kind is not None:
+        return kind == ERASING
+    return JournalLeaf.objects.filter(event_id=row.destroyed_event).exists()
+
+
+def _subjects(fields: Mapping[str, Any]) -> frozenset[object]:
+    """Whose keys an event may lie under (`ledger`): its run, its subject, its actor, or nobody's."""
+    actor = fields.get("actor")
+    acting = actor.get("id") if isinstance(actor, dict) else None
+    return frozenset({fields.get("run"), fields.get("subject"), acting, "system"})
