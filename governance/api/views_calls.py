@@ -14,6 +14,7 @@ from governance import pipeline
 from governance.api import schemas
 from governance.api.authentication import caller, caller_now, require_live
 from governance.api.bodies import CancelBody, ResolveBody, ToolCallBody
+from governance.api.checkpoint_header import CHECKPOINT, CheckpointedView
 from governance.api.idempotent import once
 from governance.api.openapi import list_parameters
 from governance.api.paging import PAGE_PARAMETERS, page
@@ -49,7 +50,7 @@ WAIT = OpenApiParameter(
 )
 
 
-class ToolCalls(APIView):
+class ToolCalls(CheckpointedView):
     permissions: ClassVar = {"GET": Permission.CALLS_READ, "POST": Permission.TOOLS_PROPOSE}
 
     @extend_schema(
@@ -57,7 +58,8 @@ class ToolCalls(APIView):
         parameters=list_parameters(
             "run", "tool", "agent", "reason_code", "idempotency_key", state=tuple(CallState)
         )
-        + window_parameters(),
+        + window_parameters()
+        + [CHECKPOINT],
         responses=schemas.ToolCallList,
     )
     def get(self, request: Request) -> Response:
@@ -76,7 +78,7 @@ class ToolCalls(APIView):
     @extend_schema(
         operation_id="tool_calls_propose",
         request=ToolCallBody,
-        parameters=[WAIT],
+        parameters=[WAIT, CHECKPOINT],
         responses={201: schemas.ToolCall, 202: schemas.ToolCall, 200: schemas.ToolCallPreview},
     )
     def post(self, request: Request) -> Response:
@@ -104,10 +106,10 @@ class ToolCalls(APIView):
         return once(request, route="POST /tool-calls", work=work, refresh=again)
 
 
-class ToolCallDetail(APIView):
+class ToolCallDetail(CheckpointedView):
     permissions: ClassVar = {"GET": Permission.CALLS_READ}
 
-    @extend_schema(operation_id="tool_calls_show", parameters=[WAIT], responses=schemas.ToolCall)
+    @extend_schema(operation_id="tool_calls_show", parameters=[WAIT, CHECKPOINT], responses=schemas.ToolCall)
     def get(self, request: Request, call_id: str) -> Response:
         filters = read_query(request, frozenset({"wait"}))
         seconds = read_integer(filters, "wait", default=0, low=0, high=MAX_WAIT)
@@ -122,12 +124,13 @@ class ToolCallDetail(APIView):
         return Response(render_call(view, reader), headers=not_waited(waited))
 
 
-class ToolCallCancel(APIView):
+class ToolCallCancel(CheckpointedView):
     permissions: ClassVar = {"POST": Permission.RUNS_CANCEL}
 
     @extend_schema(
         operation_id="tool_calls_cancel",
         request=CancelBody,
+        parameters=[CHECKPOINT],
         responses={200: schemas.ToolCall, 202: schemas.ToolCall},
     )
     def post(self, request: Request, call_id: str) -> Response:
@@ -153,10 +156,15 @@ class ToolCallCancel(APIView):
         return once(request, route="POST /tool-calls/{id}/cancel", work=work, refresh=again)
 
 
-class ToolCallResolve(APIView):
+class ToolCallResolve(CheckpointedView):
     permissions: ClassVar = {"POST": Permission.RUNS_CANCEL_ANY}
 
-    @extend_schema(operation_id="tool_calls_resolve", request=ResolveBody, responses=schemas.ToolCall)
+    @extend_schema(
+        operation_id="tool_calls_resolve",
+        request=ResolveBody,
+        parameters=[CHECKPOINT],
+        responses=schemas.ToolCall,
+    )
     def post(self, request: Request, call_id: str) -> Response:
         read_query(request, frozenset())
         body = read_body(request, ResolveBody)

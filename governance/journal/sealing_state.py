@@ -14,6 +14,7 @@ from kernel.errors import UnavailableError
 LAG_SHOWN = timedelta(seconds=10)
 LAG_ALLOWED = timedelta(seconds=60)
 PENDING_ALLOWED = 100_000
+RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,8 @@ def refusal(now: datetime) -> UnavailableError | None:
     if waiting.inconsistent:
         return UnavailableError("journal_inconsistent", "The journal is not what was signed.")
     if _is_stalled(waiting, now):
-        return UnavailableError(
-            "journal_sealing_stalled", "Sealing of the journal lags behind; nothing new is executed."
-        )
+        detail = "Sealing of the journal lags behind; nothing new is executed."
+        return UnavailableError("journal_sealing_stalled", detail, retry_after=RETRY_SECONDS)
     return None
 
 
