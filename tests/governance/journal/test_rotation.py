@@ -88,11 +88,12 @@ def test_one_checkpoint_over_all_that_waits_is_signed_by_both_keys() -> None:
 
 
 def test_the_old_key_ends_where_the_new_one_begins_and_both_stay() -> None:
-    old = windows(CHECKPOINT) or {turn().pk: None}
+    turn()
+    old = set(windows(CHECKPOINT))
     new = turn(5)
     window = windows(CHECKPOINT)
     (retired,) = [one for key_id, one in window.items() if one.retired_at == new.not_before]
-    assert old.keys() < window.keys()
+    assert old < set(window)
     assert (window[new.pk].retired_at, retired.covers(new.not_before)) == (None, True)
     assert not retired.covers(new.not_before + timedelta(microseconds=1))
     assert SystemKey.objects.filter(purpose=CHECKPOINT).count() == len(window)
