@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from django.db import connection, transaction
 
+from governance import authority
 from governance.journal import proof
 from governance.journal.keys import public_keys
 from governance.journal.merkle import verify_consistency
@@ -239,7 +240,7 @@ def test_nothing_is_revealed_when_it_cannot_be_recorded(
         raise RefusedError("role_required", "Policy does not permit journal.reveal here.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(viewing.authority, "require_policy", forbidden)
+        patch.setattr(authority, "require_policy", forbidden)
         (row,) = read(world.owner, path)
     assert (row["data"], row["withheld"]) == (None, "role_required")
 
@@ -274,7 +275,7 @@ def spoil(event_id: str) -> None:
     change("governance_journalpayload", "nonce = %s WHERE event_id = %s", [b"\0" * 12, event_id])
 
 
-def change(table: str, what: str, values: list[object]) -> None:
+def change(table: str, what: str, values: list[Any]) -> None:
     """Update a row of an append-only table; the test's savepoint brings its trigger back."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
