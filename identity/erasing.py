@@ -32,9 +32,11 @@ ERASED = "erased"
 
 
 def require_still_person(user_id: str) -> None:
-    """Hold a person's row; NotFoundError for nobody, ConflictError `state_changed` for who may still act."""
+    """Hold a person's row; NotFoundError for nobody, ConflictError `erasure_still_active` for who may act."""
     if hold_user(user_id).is_active:
-        raise ConflictError("state_changed", "Disable the person first: who may act writes new records.")
+        raise ConflictError(
+            "erasure_still_active", "Disable the person first: who may act writes new records."
+        )
 
 
 def require_still_agent(agent_id: str) -> None:
@@ -43,7 +45,9 @@ def require_still_agent(agent_id: str) -> None:
     if agent is None:
         raise NotFoundError("not_found", "There is no such agent.")
     if agent.state == AgentState.ACTIVE:
-        raise ConflictError("state_changed", "Suspend the agent first: one that acts writes new records.")
+        raise ConflictError(
+            "erasure_still_active", "Suspend the agent first: one that acts writes new records."
+        )
 
 
 def erase_person(user_id: str, now: datetime, record: Record) -> int:

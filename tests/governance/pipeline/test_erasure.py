@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from pytest_django.plugin import DjangoDbBlocker
 
 from approvals.models import ApprovalRequest, DenialMemory, Grant, Review
 from approvals.services import ReviewOutcome
@@ -15,18 +18,22 @@ from approvals.types import ReviewInput
 from governance import pipeline
 from governance.journal.attestations import attestation_keys
 from governance.journal.ledger import record
-from governance.journal.models import Attestation, JournalEvent, JournalSubjectKey
-from governance.journal.reading import open_data
+from governance.journal.models import Attestation, JournalEvent, JournalSubjectKey, LegalHold
+from governance.journal.reading import open_all, open_data
 from governance.models import IdempotencyRecord, Run, ToolCall
 from governance.operations import runs
-from governance.operations.erasing import ask_to_erase
-from identity import agents, people
-from identity.models import Agent, ApiToken, User
+from governance.operations.erasing import ask_to_erase, scrub
+from identity import agents, people, rollout
+from identity.memberships import grant_membership
+from identity.models import Agent, ApiToken, Membership, User, Workspace
 from identity.roles import WorkspaceRole
+from identity.rollout import FlagWishes
 from identity.selectors import workspace_by_slug
+from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import PalyraError
-from policy.models import DecisionRecord
+from kernel.ids import new_id
+from policy.models import DecisionRecord, LabelHolder
 from sandbox.attestation import verify_envelope
 from sandbox.models import Execution
 from tests.governance.pipeline.world import (
@@ -34,36 +41,62 @@ from tests.governance.pipeline.world import (
     ECHO,
     SHELL,
     World,
+    add_agent,
     add_person,
     again,
     as_principal,
+    authenticated,
 )
+from tests.racing import at_once
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 WORD = "Erika Mustermann"
 
 
-@pytest.fixture
-def second_owner(world: World) -> User:
+@pytest.fixture(scope="module")
+def world(committed_world: World) -> World:
+    """One installation for the module. What a test does is committed: bytes and threads are looked at too."""
+    return committed_world
+
+
+@pytest.fixture(scope="module")
+def second_owner(world: World, django_db_blocker: DjangoDbBlocker) -> User:
     """Another person who may allow an erasure."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        return add_person("second-owner", instance(), utc_now(), WorkspaceRole.OWNER)
+
+
+@pytest.fixture(autouse=True)
+def several_may_decide(second_owner: User) -> None:
+    """Nobody is alone here."""
+
+
+def instance() -> Workspace:
+    return workspace_by_slug("instance")
+
+
+def new_agent(world: World) -> tuple[Agent, Principal]:
+    """An agent that only this test erases."""
+    now = utc_now()
     with transaction.atomic():
-        return add_person("second-owner", world.workspace, utc_now(), WorkspaceRole.OWNER)
+        name = f"agent-{new_id('agt', now)[-8:].lower()}"
+        row, token = add_agent(
+            name, world.agent_owner, world.workspace, as_principal(world.owner, world.workspace, now), now
+        )
+    return row, authenticated(token)
 
 
-def closed(world: World, *, tool: str = ECHO) -> str:
-    """Have the agent do one thing that names somebody, end the run, and return it."""
-    run = world.open_run(purpose=f"write to {WORD}")
-    view = world.propose(tool, {"text": WORD}, run=run)
-    if view.state == "awaiting_approval":
-        view = world.allowed(view)
-    if tool == ECHO:
-        world.run(view)
-    end(world, run.id)
+def closed(world: World, agent: Principal | None = None, *, word: str = WORD) -> str:
+    """Have an agent do one thing that names somebody, end the run, and return it."""
+    who = agent or world.agent
+    run = world.open_run(who, purpose=f"write to {word}")
+    world.run(world.propose(ECHO, {"text": word}, run=run, principal=who))
+    end(run.id, who)
     return run.id
 
 
-def end(world: World, run_id: str) -> None:
-    runs.cancel_run(run_id=run_id, principal=world.agent, reason="done", now=utc_now())
+def end(run_id: str, agent: Principal) -> None:
+    runs.cancel_run(run_id=run_id, principal=agent, reason="done", now=utc_now())
 
 
 def ask(world: World, subject: str, **more: Any) -> ApprovalRequest:
@@ -102,7 +135,7 @@ def test_a_run_is_erased_when_a_second_person_allows_it(world: World, second_own
     events = JournalEvent.objects.filter(run_id=run).order_by("pk")
     assert [(one.pk, bytes(one.envelope)) for one in events] == [(pk, bytes(text)) for pk, text in before]
     assert all(open_data(one)["_erased"] is True for one in events)
-    fact = JournalEvent.objects.get(type="journal.subject_erased")
+    fact = JournalEvent.objects.get(type="journal.subject_erased", subject=run)
     told = open_data(fact)
     assert (fact.subject, told["approval"], told["reason"]) == (run, request.pk, "request 4711")
     assert told["single_operator"] is False
@@ -146,7 +179,7 @@ def test_an_answer_in_an_erased_run_keeps_who_and_when_and_loses_its_words(
     grant = Grant.objects.get(request=request)
     assert grant.status == "active"
     world.run(again(view))
-    end(world, run.id)
+    end(run.id, world.agent)
     erased(world, run.id, second_owner)
     request.refresh_from_db()
     grant.refresh_from_db()
@@ -160,10 +193,11 @@ def test_an_answer_in_an_erased_run_keeps_who_and_when_and_loses_its_words(
 def test_a_denial_that_is_erased_is_not_remembered(world: World, second_owner: User) -> None:
     run = world.open_run()
     world.answer(world.ask(ASKED, run=run), "deny")
-    assert DenialMemory.objects.exists()
-    end(world, run.id)
+    request = ApprovalRequest.objects.get(run_id=run.id)
+    assert DenialMemory.objects.filter(request=request).exists()
+    end(run.id, world.agent)
     erased(world, run.id, second_owner)
-    assert not DenialMemory.objects.exists()
+    assert not DenialMemory.objects.filter(request=request).exists()
 
 
 def test_answers_kept_for_retries_are_emptied_and_repeat_nothing(world: World, second_owner: User) -> None:
@@ -180,37 +214,34 @@ def test_answers_kept_for_retries_are_emptied_and_repeat_nothing(world: World, s
 
 
 def test_an_agent_loses_its_runs_its_words_and_no_rule(world: World, second_owner: User) -> None:
-    one, other = closed(world), closed(world)
-    suspend(world)
-    fact = erased(world, world.agent_row.pk, second_owner)
-    agent = Agent.objects.get(pk=world.agent_row.pk)
-    assert (agent.name, agent.purpose, agent.state) == (agent.pk, "", "suspended")
+    row, agent = new_agent(world)
+    one, other = closed(world, agent), closed(world, agent)
+    suspend(row)
+    fact = erased(world, row.pk, second_owner)
+    row.refresh_from_db()
+    assert (row.name, row.purpose, row.state) == (row.pk, "", "suspended")
     assert open_data(fact)["counts"]["runs"] == 2
     for run in (one, other):
-        assert all(open_data(row)["_erased"] for row in JournalEvent.objects.filter(run_id=run))
-    registered = JournalEvent.objects.get(type="agent.registered", subject=agent.pk)
+        assert all(open_data(event)["_erased"] for event in JournalEvent.objects.filter(run_id=run))
+    registered = JournalEvent.objects.get(type="agent.registered", subject=row.pk)
     assert open_data(registered)["_erased"] is True
+    assert LabelHolder.objects.get(pk=row.pk).marks_full
 
 
 def test_another_agents_records_stay(world: World, second_owner: User) -> None:
-    other = world.open_run(world.other_agent)
-    view = world.propose(ECHO, {"text": WORD}, run=other, principal=world.other_agent)
-    suspend(world)
-    erased(world, world.agent_row.pk, second_owner)
-    assert again(view).call.input == {"text": WORD}
-    assert open_data(JournalEvent.objects.get(call_id=view.call.pk, type="tool_call.proposed"))
+    stays = closed(world)
+    row, agent = new_agent(world)
+    closed(world, agent)
+    suspend(row)
+    erased(world, row.pk, second_owner)
+    call = ToolCall.objects.get(run_id=stays)
+    assert call.input == {"text": WORD}
+    assert open_data(JournalEvent.objects.get(call_id=call.pk, type="tool_call.proposed"))["input"]
 
 
-def test_a_person_loses_name_address_and_every_way_in(world: World) -> None:
-    now = utc_now()
-    with transaction.atomic():
-        other = add_person("other-owner", workspace_by_slug("instance"), now, WorkspaceRole.OWNER)
-        gone = people.create_user(
-            username="erika", password=None, display_name=WORD, email="erika@example.org", actor=SHELL,
-            now=now, record=record,
-        )  # fmt: skip
-        people.disable_user(user_id=gone.pk, reason="left us", actor=SHELL, now=now, record=record)
-    erased(world, gone.pk, other)
+def test_a_person_loses_name_address_and_every_way_in(world: World, second_owner: User) -> None:
+    gone = disabled_person()
+    erased(world, gone.pk, second_owner)
     gone.refresh_from_db()
     assert gone.username == f"erased-{gone.pk[4:].lower()}"
     assert (gone.email, gone.display_name, gone.has_usable_password()) == ("", "", False)
@@ -219,10 +250,202 @@ def test_a_person_loses_name_address_and_every_way_in(world: World) -> None:
     assert open_data(created)["_erased"] is True
 
 
-def suspend(world: World) -> None:
+def test_what_is_written_after_an_erasure_has_a_key_of_its_own(world: World, second_owner: User) -> None:
+    gone = disabled_person()
+    erased(world, gone.pk, second_owner)
+    with transaction.atomic():
+        people.enable_user(user_id=gone.pk, reason="came back", actor=SHELL, now=utc_now(), record=record)
+        people.disable_user(user_id=gone.pk, reason="left again", actor=SHELL, now=utc_now(), record=record)
+    fresh = JournalEvent.objects.get(type="user.enabled", subject=gone.pk)
+    assert open_data(fresh)["reason"] == "came back"
+    erased_twice = allow(world, ask(world, gone.pk, reason="request 4712"), second_owner)
+    assert erased_twice.kind == "allowed"
+    assert open_data(fresh)["_erased"] is True
+
+
+def test_a_run_that_goes_on_is_not_erased(world: World) -> None:
+    run = world.open_run()
+    assert code_of(lambda: ask(world, run.id)) == "erasure_still_active"
+    end(run.id, world.agent)
+
+
+def test_an_agent_that_acts_and_a_person_who_may_log_in_are_not_erased(world: World) -> None:
+    assert code_of(lambda: ask(world, world.agent_row.pk)) == "erasure_still_active"
+    assert code_of(lambda: ask(world, world.stranger.pk)) == "erasure_still_active"
+
+
+def test_what_begins_again_before_the_answer_refuses_the_answer(world: World, second_owner: User) -> None:
+    row, _ = new_agent(world)
+    suspend(row)
+    request = ask(world, row.pk)
+    with transaction.atomic():
+        agents.resume_agent(agent_id=row.pk, reason="needed again", actor=SHELL, now=utc_now(), record=record)
+    assert code_of(lambda: allow(world, request, second_owner)) == "erasure_still_active"
+    request.refresh_from_db()
+    assert (request.status, request.reviews.count()) == ("pending", 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_legal_hold_refuses_the_wish_and_the_answer(world: World, second_owner: User, late: bool) -> None:
+    run = closed(world)
+    request = ask(world, run) if late else None
+    held = LegalHold.objects.create(
+        id=new_id("hld", utc_now()), subject=run, reason="a case", set_by=world.owner.pk, set_at=utc_now()
+    )
+    act = (lambda: allow(world, request, second_owner)) if request else (lambda: ask(world, run))
+    assert code_of(act) == "legal_hold"
+    assert open_data(JournalEvent.objects.get(run_id=run, type="run.opened"))
+    held.lifted_at, held.lifted_by = utc_now(), world.owner.pk
+    held.save()
+    assert allow(world, request or ask(world, run), second_owner).kind == "allowed"
+
+
+def test_a_hold_on_a_period_holds_what_happened_in_it(world: World) -> None:
+    run, now = closed(world), utc_now()
+    held = LegalHold.objects.create(
+        id=new_id("hld", now), since=now - timedelta(minutes=5), until=now, reason="a case",
+        set_by=world.owner.pk, set_at=now,
+    )  # fmt: skip
+    try:
+        assert code_of(lambda: ask(world, run)) == "legal_hold"
+    finally:
+        held.lifted_at, held.lifted_by = now, world.owner.pk
+        held.save()
+
+
+def test_nobody_erases_by_an_answer_to_their_own_wish(world: World) -> None:
+    request = ask(world, closed(world))
+    assert code_of(lambda: allow(world, request, world.owner)) == "self_review"
+
+
+def test_an_approver_may_not_answer_it(world: World) -> None:
+    request = ask(world, closed(world))
+    assert code_of(lambda: allow(world, request, world.approver)) == "not_a_reviewer"
+
+
+def test_nobody_forces_it_alone(world: World, second_owner: User) -> None:
+    switch_on("break_glass")
+    run = closed(world)
+    request = ask(world, run)
+    forced = {"break_glass": True, "comment": "there is no time at all for this"}
+    assert code_of(lambda: allow(world, request, second_owner, **forced)) == "four_eyes_required"
+    assert open_data(JournalEvent.objects.get(run_id=run, type="run.opened"))
+
+
+def test_who_asked_must_still_be_allowed_to_when_it_is_answered(world: World, second_owner: User) -> None:
+    with transaction.atomic():
+        asker = add_person(f"asker-{new_id('x', utc_now())[-6:].lower()}", world.workspace, utc_now())
+        seat = grant_membership(
+            user=asker, workspace=world.workspace, role=WorkspaceRole.OWNER, actor=SHELL, now=utc_now(),
+            record=record,
+        )  # fmt: skip
+    request = ask(world, closed(world), principal=world.person(asker))
+    Membership.objects.filter(pk=seat.pk).delete()
+    assert code_of(lambda: allow(world, request, second_owner)) == "role_required"
+
+
+def test_an_old_code_is_not_enough(world: World) -> None:
+    run = closed(world)
+    stale = replace(world.person(world.owner), authenticated_at=utc_now() - timedelta(minutes=6))
+    assert code_of(lambda: ask(world, run, principal=stale)) == "step_up_required"
+
+
+@pytest.mark.parametrize("who", ["approver", "auditor", "stranger"])
+def test_others_may_not_even_ask(world: World, who: str) -> None:
+    run = closed(world)
+    person = world.person(getattr(world, who))
+    assert code_of(lambda: ask(world, run, principal=person)) == "role_required"
+    assert code_of(lambda: ask(world, run, principal=world.agent)) == "role_required"
+    refused = JournalEvent.objects.filter(type="request.refused", actor=person.id, subject=run).get()
+    assert open_data(refused) == {"code": "role_required"}
+
+
+@pytest.mark.parametrize("subject", ["run_01JD0000000000000000000000", "dev_x", "system", "", "frz_1"])
+def test_what_does_not_exist_is_not_found(world: World, subject: str) -> None:
+    assert code_of(lambda: ask(world, subject)) == "not_found"
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "no", "x" * 501])
+def test_a_reason_says_something(world: World, reason: str) -> None:
+    assert code_of(lambda: ask(world, closed(world), reason=reason)) == "invalid"
+
+
+def test_asking_twice_is_asking_once(world: World) -> None:
+    run = closed(world)
+    assert ask(world, run).pk == ask(world, run).pk
+
+
+def test_a_reader_who_decrypts_meanwhile_sees_the_text_or_that_it_is_gone(
+    world: World, second_owner: User
+) -> None:
+    run = closed(world)
+    request, seen = ask(world, run), []
+
+    def read() -> None:
+        for _ in range(40):
+            events = list(JournalEvent.objects.filter(run_id=run, type="tool_call.proposed"))
+            seen.extend(open_all(events))
+
+    codes = at_once(read, lambda: allow(world, request, second_owner), read)
+    assert codes == ["", "", ""]
+    assert all(one.get("_erased") or one["input"] == {"text": WORD} for one in seen)
+    assert open_all(list(JournalEvent.objects.filter(run_id=run)))[0]["_erased"] is True
+
+
+def test_two_answers_at_once_erase_once(world: World, second_owner: User) -> None:
+    run = closed(world)
+    request = ask(world, run)
+    act = partial(allow, world, request, second_owner)
+    codes = at_once(act, act)
+    assert "" in codes
+    assert JournalEvent.objects.filter(type="journal.subject_erased", subject=run).count() == 1
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="one file that holds everything")
+def test_no_byte_of_text_salt_or_key_is_left_in_the_database_file(world: World, second_owner: User) -> None:
+    word = "Kaschubenweg 17"
+    run = closed(world, word=word)
+    call = ToolCall.objects.get(run_id=run)
+    key = JournalSubjectKey.objects.get(subject=run)
+    traces = {
+        "text": word.encode(),
+        "salt": bytes(call.salt),
+        "key": bytes(key.wrapped_key or b""),
+        "digest": call.action_digest.encode(),
+    }
+    assert traces_in_file(traces) == set(traces)
+    erased(world, run, second_owner)
+    scrub(utc_now())
+    assert traces_in_file(traces) == set()
+
+
+def traces_in_file(traces: dict[str, bytes]) -> set[str]:
+    name = str(connection.settings_dict["NAME"])
+    files = [Path(name), Path(f"{name}-wal"), Path(f"{name}-journal")]
+    stored = b"".join(path.read_bytes() for path in files if path.exists())
+    return {kind for kind, trace in traces.items() if trace in stored}
+
+
+def disabled_person() -> User:
+    now = utc_now()
+    with transaction.atomic():
+        gone = people.create_user(
+            username=f"erika-{new_id('x', now)[-8:].lower()}", password=None, display_name=WORD,
+            email="erika@example.org", actor=SHELL, now=now, record=record,
+        )  # fmt: skip
+        return people.disable_user(user_id=gone.pk, reason="left us", actor=SHELL, now=now, record=record)
+
+
+def switch_on(key: str) -> None:
+    with transaction.atomic():
+        wishes = FlagWishes(reason="a test needs it", enabled=True, stage="general")
+        rollout.change_flag(key=key, wishes=wishes, seen_version=0, actor=SHELL, now=utc_now(), record=record)
+
+
+def suspend(agent: Agent) -> None:
     with transaction.atomic():
         agents.suspend_agent(
-            agent_id=world.agent_row.pk, reason="to be erased", actor=SHELL, now=utc_now(), record=record
+            agent_id=agent.pk, reason="to be erased", actor=SHELL, now=utc_now(), record=record
         )
 
 
