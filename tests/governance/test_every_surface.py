@@ -64,7 +64,7 @@ NOT_BUILT = {
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
     "sandbox": {"sandbox.configure"},
-    "journal": {"journal.verify", "journal.erase"},
+    "journal": {"journal.verify"},
     "facades": {
         "compat.models.read", "compat.chat.create", "compat.responses.create", "compat.embeddings.create",
         "compat.tools.invoke", "mcp.use",

@@ -49,6 +49,7 @@ DECIDED_INSIDE = {
     "POST /api/v1/auth/step-up",
     "POST /api/v1/jobs/{job_id}/cancel",
     "POST /api/v1/invitations/accept",
+    "POST /api/v1/journal/erase",
     "POST /api/v1/system/bootstrap/clear",
     "POST /api/v1/tokens",
     "POST /api/v1/tokens/{token_id}/revoke",
