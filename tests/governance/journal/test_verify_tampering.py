@@ -1,0 +1,487 @@
+"""Whatever is changed in a sealed journal is found, with its code and its place, and nothing else is."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import connection, transaction
+from pytest_django.plugin import DjangoDbBlocker
+
+from governance.journal.guards import GUARDED
+from governance.journal.keys import signing_key
+from governance.journal.merkle import TILE_WIDTH
+from governance.journal.models import (
+    Attestation,
+    JournalCheckpoint,
+    JournalEvent,
+    JournalKey,
+    JournalLeaf,
+    JournalPayload,
+    JournalPending,
+    JournalSubjectKey,
+    JournalTile,
+)
+from governance.journal.sealing import seal
+from governance.journal.verify import Options
+from governance.journal.verify_anchors import Source
+from governance.models import Run
+from kernel.ids import new_id
+from sandbox.attestation import build, seal as seal_statement
+from tests.governance.journal.attesting import attest, denied
+from tests.governance.journal.mass import fill
+from tests.governance.journal.tampering import (
+    flipped,
+    found_after,
+    remove,
+    report_after,
+    set_columns,
+    verified,
+)
+from tests.governance.journal.writing import AGENT, CALL, NOW, write
+from vault import services as vault
+from vault.types import KeyPurpose
+
+SEQ = 300
+"""The leaf that is tampered with: in the second tile and the second batch."""
+
+BATCH = 200
+MIDDLE = 2 * BATCH - 1
+"""The last leaf of the checkpoint over it."""
+
+TILE = SEQ - SEQ % TILE_WIDTH
+Found = set[tuple[str, int | None]]
+
+
+@dataclass(frozen=True)
+class Log:
+    """A sealed log of some 560 events with three checkpoints, an attestation, and two events that wait."""
+
+    run: str
+    event: str
+    after: str
+    attestation: str
+    recorded: int
+    size: int
+
+
+@pytest.fixture(scope="module")
+def sealed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Log]:
+    with django_db_blocker.unblock():
+        block = transaction.atomic()
+        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
+        with block:
+            yield _make()
+            transaction.set_rollback(True)
+
+
+@pytest.fixture
+def log(sealed: Log, db: None) -> Log:
+    return sealed
+
+
+def _make() -> Log:
+    vault.ensure_ready(now=NOW)
+    signing_key(KeyPurpose.CHECKPOINT, actor=AGENT, now=NOW)
+    run = fill(3)
+    attestation = attest(run=run.pk)
+    fill(550, run=run)
+    for at in range(3):
+        seal(now=NOW + timedelta(seconds=at), limit=BATCH)
+    for _ in range(2):
+        write(run=run.pk)
+    recorded = JournalEvent.objects.get(subject=attestation.pk)
+    return Log(
+        run=run.pk,
+        event=JournalLeaf.objects.get(seq=SEQ).event_id,
+        after=JournalLeaf.objects.get(seq=SEQ + 1).event_id,
+        attestation=attestation.pk,
+        recorded=JournalLeaf.objects.get(event_id=recorded.pk).seq,
+        size=JournalCheckpoint.objects.order_by("-tree_size")[0].tree_size,
+    )
+
+
+def test_the_world_is_clean_before_anything_is_changed(log: Log) -> None:
+    assert verified().first == []
+    assert log.size > MIDDLE + 1
+    assert JournalTile.objects.count() == 2
+
+
+def _envelope(log: Log, change: Callable[[bytes], bytes]) -> None:
+    stored = bytes(JournalEvent.objects.get(pk=log.event).envelope)
+    set_columns(JournalEvent, log.event, envelope=change(stored))
+
+
+def _one_more_redaction(stored: bytes) -> bytes:
+    changed = stored.replace(b'"redactions":0', b'"redactions":1')
+    assert changed != stored
+    return changed
+
+
+EVENT_CHANGES: dict[str, tuple[dict[str, object], Found]] = {
+    "type": ({"type": "run.opened"}, set()),
+    "time": ({"time": NOW + timedelta(microseconds=1)}, set()),
+    "actor": ({"actor": "agt_other"}, set()),
+    "subject": ({"subject": "call_other"}, set()),
+    "call": ({"call_id": CALL}, set()),
+    "run": ({"run_id": None, "run_seq": None}, {("run_gap", SEQ + 1)}),
+}
+
+
+@pytest.mark.parametrize("column", EVENT_CHANGES)
+def test_a_changed_column_of_an_event(log: Log, column: str) -> None:
+    changes, also = EVENT_CHANGES[column]
+    found = found_after(lambda: set_columns(JournalEvent, log.event, **changes))
+    assert found == {("column_mismatch", SEQ)} | also
+
+
+def test_a_changed_number_within_the_run(log: Log) -> None:
+    found = found_after(lambda: set_columns(JournalEvent, log.event, run_seq=10_000))
+    assert {("column_mismatch", SEQ), ("run_gap", SEQ + 1), ("order_mismatch", SEQ)} <= found
+
+
+@pytest.mark.parametrize("change", [flipped, lambda stored: flipped(stored, 40), _one_more_redaction])
+def test_a_changed_envelope(log: Log, change: Callable[[bytes], bytes]) -> None:
+    assert ("leaf_mismatch", SEQ) in found_after(lambda: _envelope(log, change))
+
+
+def test_a_changed_envelope_that_says_the_same_in_its_columns_has_one_finding(log: Log) -> None:
+    assert found_after(lambda: _envelope(log, _one_more_redaction)) == {("leaf_mismatch", SEQ)}
+
+
+def test_every_bit_of_an_envelope_counts(log: Log) -> None:
+    stored = bytes(JournalEvent.objects.get(pk=log.event).envelope)
+    for at in range(0, len(stored), len(stored) // 5):
+        found = found_after(lambda at=at: _envelope(log, lambda was: flipped(was, at)))  # type: ignore[misc]  # bound now
+        assert ("leaf_mismatch", SEQ) in found
+
+
+@pytest.mark.parametrize("column", ["nonce", "ciphertext"])
+@pytest.mark.parametrize("at", [0, -1])
+def test_a_changed_payload(log: Log, column: str, at: int) -> None:
+    stored = getattr(JournalPayload.objects.get(pk=log.event), column)
+    found = found_after(lambda: set_columns(JournalPayload, log.event, **{column: flipped(stored, at)}))
+    assert found == {("payload_mismatch", SEQ)}
+
+
+def test_a_payload_under_another_key(log: Log) -> None:
+    other = JournalSubjectKey.objects.get(subject="system")
+    found = found_after(lambda: set_columns(JournalPayload, log.event, key_id=other.pk))
+    assert found == {("payload_mismatch", SEQ)}
+
+
+def test_the_payload_of_another_event(log: Log) -> None:
+    other = JournalPayload.objects.get(pk=log.after)
+    changes = {"nonce": other.nonce, "ciphertext": other.ciphertext}
+    assert found_after(lambda: set_columns(JournalPayload, log.event, **changes)) == {
+        ("payload_mismatch", SEQ)
+    }
+
+
+def test_a_payload_that_is_hidden_under_a_destroyed_key_of_somebody_else(log: Log) -> None:
+    def tamper() -> None:
+        erased = JournalSubjectKey.objects.get(subject="system")
+        own = JournalSubjectKey.objects.create(
+            id="jsk_other", subject="run_other", wrapped_key=None, kek_id=erased.kek_id, created_at=NOW,
+            destroyed_at=NOW, destroyed_event=log.after,
+        )  # fmt: skip
+        set_columns(JournalPayload, log.event, key_id=own.pk)
+
+    assert found_after(tamper) == {("payload_mismatch", SEQ)}
+
+
+def test_a_key_that_was_destroyed_without_an_erasure(log: Log) -> None:
+    rows = JournalSubjectKey.objects.filter(subject=log.run)
+    report = report_after(lambda: rows.update(wrapped_key=None, destroyed_at=NOW, destroyed_event=log.after))
+    assert report.counts == {"payload_mismatch": JournalEvent.objects.filter(run_id=log.run).count()}
+
+
+def test_a_payload_that_is_gone(log: Log) -> None:
+    found = found_after(lambda: remove(JournalPayload.objects.filter(pk=log.event)))
+    assert found == {("payload_missing", SEQ)}
+
+
+def _delete_event(log: Log) -> None:
+    remove(JournalPayload.objects.filter(pk=log.event))
+    remove(JournalEvent.objects.filter(pk=log.event))
+
+
+def test_an_event_that_is_gone(log: Log) -> None:
+    found = found_after(lambda: _delete_event(log))
+    assert found == {("event_missing", SEQ), ("run_gap", SEQ + 1)}
+
+
+def _copy_of(log: Log, event: str) -> None:
+    row = JournalEvent.objects.get(pk=log.event)
+    row.pk, row.run_id, row.run_seq = event, None, None
+    row.save(force_insert=True)
+
+
+def test_an_event_that_was_inserted(log: Log) -> None:
+    assert found_after(lambda: _copy_of(log, "evt_copy")) == {("event_inserted", None)}
+
+
+def test_an_event_that_was_slipped_among_those_that_wait(log: Log) -> None:
+    def tamper() -> None:
+        _copy_of(log, "evt_copy")
+        JournalPending.objects.create(event_id="evt_copy")
+
+    assert found_after(tamper) == {("column_mismatch", None), ("payload_missing", None)}
+
+
+def test_two_envelopes_that_were_swapped(log: Log) -> None:
+    def tamper() -> None:
+        first, second = (bytes(JournalEvent.objects.get(pk=pk).envelope) for pk in (log.event, log.after))
+        set_columns(JournalEvent, log.event, envelope=second)
+        set_columns(JournalEvent, log.after, envelope=first)
+
+    codes = ("leaf_mismatch", "column_mismatch", "payload_mismatch")
+    assert found_after(tamper) == {(code, seq) for code in codes for seq in (SEQ, SEQ + 1)}
+
+
+def test_two_leaves_that_were_swapped(log: Log) -> None:
+    def tamper() -> None:
+        first, second = JournalLeaf.objects.get(seq=SEQ), JournalLeaf.objects.get(seq=SEQ + 1)
+        set_columns(JournalLeaf, SEQ, event_id="evt_aside")
+        set_columns(JournalLeaf, SEQ + 1, event_id=first.event_id, leaf_hash=first.leaf_hash)
+        set_columns(JournalLeaf, SEQ, event_id=second.event_id, leaf_hash=second.leaf_hash)
+
+    assert found_after(tamper) == {
+        ("chain_break", SEQ),
+        ("chain_break", SEQ + 1),
+        ("order_mismatch", SEQ),
+        ("tile_mismatch", TILE),
+        ("root_mismatch", MIDDLE),
+    }
+
+
+def test_a_changed_leaf(log: Log) -> None:
+    stored = JournalLeaf.objects.get(pk=SEQ).leaf_hash
+    assert found_after(lambda: set_columns(JournalLeaf, SEQ, leaf_hash=flipped(stored))) == {
+        ("leaf_mismatch", SEQ),
+        ("chain_break", SEQ),
+        ("tile_mismatch", TILE),
+        ("root_mismatch", MIDDLE),
+    }
+
+
+def test_a_changed_link(log: Log) -> None:
+    stored = JournalLeaf.objects.get(pk=SEQ).chain_hash
+    found = found_after(lambda: set_columns(JournalLeaf, SEQ, chain_hash=flipped(stored)))
+    assert found == {("chain_break", SEQ), ("chain_break", SEQ + 1)}
+
+
+@pytest.mark.parametrize("named", [BATCH, MIDDLE, 10_000])
+def test_a_leaf_that_names_another_checkpoint(log: Log, named: int) -> None:
+    found = found_after(lambda: set_columns(JournalLeaf, SEQ, checkpoint=named))
+    assert found == {("column_mismatch", SEQ)}
+
+
+@pytest.mark.parametrize("seq", [0, SEQ, MIDDLE, MIDDLE + 1])
+def test_a_leaf_that_is_gone(log: Log, seq: int) -> None:
+    found = found_after(lambda: remove(JournalLeaf.objects.filter(pk=seq)))
+    assert {("seq_gap", seq), ("event_inserted", None)} <= found
+    assert {code for code, _ in found} <= {"seq_gap", "event_inserted", "order_mismatch", "key_unknown"}
+
+
+def test_leaves_that_are_gone_at_the_end(log: Log) -> None:
+    found = found_after(lambda: remove(JournalLeaf.objects.filter(seq__gte=log.size - 3)))
+    assert {("seq_gap", log.size - 3), ("event_inserted", None)} <= found
+
+
+def test_a_leaf_that_was_added(log: Log) -> None:
+    last = JournalLeaf.objects.get(seq=log.size - 1)
+    added = JournalLeaf(log.size, "evt_added", last.leaf_hash, last.chain_hash, log.size)
+    assert found_after(lambda: added.save(force_insert=True)) == {("checkpoint_missing", log.size)}
+
+
+@pytest.mark.parametrize("column", ["hashes", "root"])
+@pytest.mark.parametrize("at", [0, -1])
+def test_a_changed_tile(log: Log, column: str, at: int) -> None:
+    tile = JournalTile.objects.get(level=0, index=1)
+    found = found_after(
+        lambda: set_columns(JournalTile, tile.pk, **{column: flipped(getattr(tile, column), at)})
+    )
+    assert found == {("tile_mismatch", TILE)}
+
+
+def test_a_tile_that_is_gone_or_too_many(log: Log) -> None:
+    tile = JournalTile.objects.get(level=0, index=1)
+    assert found_after(lambda: remove(JournalTile.objects.filter(pk=tile.pk))) == {("tile_mismatch", TILE)}
+    for level, index in ((0, 2), (1, 0), (5, 9)):
+        extra = JournalTile(level=level, index=index, hashes=tile.hashes, root=tile.root)
+        assert found_after(lambda extra=extra: extra.save(force_insert=True)) == {("tile_mismatch", None)}  # type: ignore[misc]  # bound now
+
+
+CHECKPOINT_BYTES = {"root": "root_mismatch", "chain_head": "chain_break", "frontier": "root_mismatch"}
+
+
+@pytest.mark.parametrize("column", CHECKPOINT_BYTES)
+@pytest.mark.parametrize("size", [2 * BATCH, None])
+def test_changed_bytes_of_a_checkpoint(log: Log, column: str, size: int | None) -> None:
+    row = JournalCheckpoint.objects.get(pk=size or log.size)
+    change = {column: flipped(getattr(row, column))}
+    found = found_after(lambda: set_columns(JournalCheckpoint, row.pk, **change))
+    assert found == {(CHECKPOINT_BYTES[column], row.pk - 1)}
+
+
+def test_a_frontier_of_another_length(log: Log) -> None:
+    found = found_after(lambda: set_columns(JournalCheckpoint, 2 * BATCH, frontier=b"short"))
+    assert found == {("root_mismatch", MIDDLE)}
+
+
+NOTES: dict[str, Callable[[str], str]] = {
+    "size": lambda text: text.replace(f"\n{2 * BATCH}\n", f"\n{2 * BATCH + 1}\n"),
+    "signature": lambda text: text[:-6] + ("A" if text[-6] != "A" else "B") + text[-5:],
+    "line": lambda text: text[:-1],
+    "nothing": lambda text: "",
+}
+
+
+@pytest.mark.parametrize("part", NOTES)
+def test_a_changed_note(log: Log, part: str) -> None:
+    stored = JournalCheckpoint.objects.get(pk=2 * BATCH).note
+    changed = NOTES[part](stored)
+    assert changed != stored
+    found = found_after(lambda: set_columns(JournalCheckpoint, 2 * BATCH, note=changed))
+    assert found == {("signature_invalid", MIDDLE)}
+
+
+def test_the_note_of_another_checkpoint(log: Log) -> None:
+    other = JournalCheckpoint.objects.get(pk=BATCH).note
+    found = found_after(lambda: set_columns(JournalCheckpoint, 2 * BATCH, note=other))
+    assert found == {("root_mismatch", MIDDLE)}
+
+
+def test_a_checkpoint_that_names_another_key(log: Log) -> None:
+    other = JournalKey.objects.get(purpose="attestation").pk
+    found = found_after(lambda: set_columns(JournalCheckpoint, 2 * BATCH, key_id=other))
+    assert found == {("column_mismatch", MIDDLE)}
+
+
+@pytest.mark.parametrize("moved", [timedelta(days=1), -timedelta(days=1)])
+def test_a_checkpoint_at_another_time(log: Log, moved: timedelta) -> None:
+    found = found_after(lambda: set_columns(JournalCheckpoint, 2 * BATCH, sealed_at=NOW + moved))
+    assert found in ({("key_out_of_window", MIDDLE)}, {("column_mismatch", log.size - 1)})
+
+
+def test_a_checkpoint_that_is_gone(log: Log) -> None:
+    found = found_after(lambda: remove(JournalCheckpoint.objects.filter(pk=2 * BATCH)))
+    assert found == {("checkpoint_missing", MIDDLE)}
+
+
+def test_the_newest_checkpoint_is_gone(log: Log) -> None:
+    found = found_after(lambda: remove(JournalCheckpoint.objects.filter(pk=log.size)))
+    assert found == {("checkpoint_missing", 2 * BATCH), ("tile_mismatch", None)}
+
+
+def _drop_tail(log: Log) -> None:
+    """Take everything after the second checkpoint away, and every count of it: the log just ends earlier."""
+    gone = [*JournalLeaf.objects.filter(seq__gte=2 * BATCH).values_list("event_id", flat=True)]
+    gone += JournalPending.objects.values_list("event_id", flat=True)
+    JournalPending.objects.all().delete()
+    remove(JournalPayload.objects.filter(pk__in=gone))
+    remove(JournalEvent.objects.filter(pk__in=gone))
+    remove(JournalLeaf.objects.filter(seq__gte=2 * BATCH))
+    remove(JournalTile.objects.filter(index__gte=1))
+    remove(JournalCheckpoint.objects.filter(tree_size__gt=2 * BATCH))
+    left = JournalEvent.objects.filter(run_id=log.run).count()
+    Run.objects.filter(pk=log.run).update(event_seq=left)
+
+
+def test_a_tail_that_was_cut_off_contradicts_what_others_hold(log: Log) -> None:
+    newest = JournalCheckpoint.objects.get(pk=log.size)
+    value = f"{log.size} {b64encode(bytes(newest.root)).decode()}"
+    for held in ((value,), (newest.note,), (f"Palyra-Checkpoint: {value}",)):
+        options = Options(against=(Source("a client", lines=held),))
+        assert verified(options).first == []
+        found = found_after(lambda options=options: _drop_tail(log), options)  # type: ignore[misc]  # bound now
+        assert found == {("truncated", 2 * BATCH)}
+    assert found_after(lambda: _drop_tail(log)) == set()
+
+
+def test_a_trigger_that_is_missing(log: Log) -> None:
+    def tamper() -> None:
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            cursor.execute(GUARDED[3].drop(connection.vendor)[0])
+
+    assert found_after(tamper) == {("trigger_missing", None)}
+
+
+def test_a_key_that_was_replaced(log: Log) -> None:
+    public = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    rows = JournalKey.objects.filter(purpose="checkpoint")
+    found = found_after(lambda: rows.update(public_key=public))
+    assert {("key_unknown", None), ("key_unknown", MIDDLE), ("key_unknown", log.size - 1)} <= found
+    assert {code for code, _ in found} == {"key_unknown"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "succeeded"}, {"executor": "builtin"}, {"timed_out": True},
+        {"execution_sha256": "0" * 64}, {"call_id": "call_other"}, {"envelope_sha256": "0" * 64},
+        {"sandbox_enforcement": "strict"}, {"executed_at": NOW + timedelta(seconds=1)},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_changed_column_of_an_attestation(log: Log, change: dict[str, object]) -> None:
+    found = found_after(lambda: set_columns(Attestation, log.attestation, **change))
+    assert found == {("attestation_invalid", log.recorded)}
+
+
+def test_an_attestation_that_is_gone_and_one_that_nobody_recorded(log: Log) -> None:
+    row = Attestation.objects.get(pk=log.attestation)
+    gone = found_after(lambda: remove(Attestation.objects.filter(pk=row.pk)))
+    assert gone == {("attestation_invalid", log.recorded)}
+    row.pk, row.call_id = new_id("att", NOW), "call_other"
+    assert found_after(lambda: row.save(force_insert=True)) == {("attestation_invalid", None)}
+
+
+@dataclass(frozen=True)
+class Forger:
+    """An attacker's own key under the id of the one in use."""
+
+    key_id: str
+    private: Ed25519PrivateKey
+
+    def sign(self, data: bytes, /) -> bytes:
+        return self.private.sign(data)
+
+
+def test_a_forged_attestation(log: Log) -> None:
+    row = Attestation.objects.get(pk=log.attestation)
+    statement = build(denied(run=log.run, call=row.call_id))
+    text = seal_statement(statement, Forger(row.key_id, Ed25519PrivateKey.generate()))
+    found = found_after(
+        lambda: set_columns(
+            Attestation, row.pk, envelope=text, envelope_sha256=sha256(text.encode()).hexdigest()
+        )
+    )
+    assert found == {("attestation_invalid", log.recorded)}
+
+
+def test_an_event_that_was_never_sealed_leaves_a_hole_in_its_run(log: Log) -> None:
+    waiting = list(JournalPending.objects.order_by("n").values_list("event_id", flat=True))
+
+    def tamper(event: str) -> None:
+        JournalPending.objects.filter(event_id=event).delete()
+        remove(JournalPayload.objects.filter(pk=event))
+        remove(JournalEvent.objects.filter(pk=event))
+
+    assert found_after(lambda: tamper(waiting[0])) == {("run_gap", None)}
+    assert found_after(lambda: tamper(waiting[1])) == {("run_gap", None)}
+
+
+def test_a_run_that_counts_more_or_less_than_it_has(log: Log) -> None:
+    counted = Run.objects.get(pk=log.run).event_seq
+    for number in (counted - 1, counted + 1):
+        found = found_after(lambda number=number: Run.objects.filter(pk=log.run).update(event_seq=number))  # type: ignore[misc]  # bound now
+        assert found == {("run_gap", None)}
