@@ -7,6 +7,7 @@ import random
 import ssl
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,16 @@ class Connection:
 
     def lines(self, query: Query, accept: str) -> Iterator[str]:
         """Yield the lines of an answer as they arrive, or raise CliError; nothing is tried again."""
+        with self._opened(query, accept) as response:
+            yield from response.iter_lines()
+
+    def pieces(self, query: Query, accept: str) -> Iterator[bytes]:
+        """Yield the bytes of an answer as they arrive, or raise CliError; nothing is tried again."""
+        with self._opened(query, accept) as response:
+            yield from response.iter_bytes()
+
+    @contextmanager
+    def _opened(self, query: Query, accept: str) -> Iterator[httpx.Response]:
         request = self._request(query)
         request.headers["Accept"] = accept
         try:
@@ -142,7 +153,7 @@ class Connection:
             if not response.is_success:
                 response.read()
                 _answer(response)
-            yield from response.iter_lines()
+            yield response
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         finally:

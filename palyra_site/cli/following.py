@@ -81,6 +81,31 @@ def follow_questions(session: Session) -> Iterator[Event]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
+def follow_journal(session: Session, filters: Mapping[str, Any], *, after: int | None) -> Iterator[Event]:
+    """Yield sealed events behind a number in the order of their numbers, each once, until interrupted.
+
+    A stream that ends or breaks once it had begun is opened again behind the last event, after 1 to 30 s.
+    What the server refuses is raised, also that the log is shorter than what was seen of it.
+    """
+    from palyra_site.cli.journal_api import journal_of
+
+    last, pause, begun = after, FIRST_PAUSE, False
+    while True:
+        try:
+            for key, event in _frames(journal_of(session).live_lines(filters, after=last)):
+                if begun and pause > FIRST_PAUSE:
+                    session.say("-- reconnected --")
+                begun, pause = True, FIRST_PAUSE
+                if event is not None:
+                    last = int(key) if key.isdecimal() else last
+                    yield event
+        except CliError as error:
+            if not begun or error.exit_code is not Exit.UNREACHABLE:
+                raise
+        session.world.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads clients
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
 def _frames(lines: Iterable[str]) -> Iterator[tuple[str, Event | None]]:
     """Yield key and data of every frame; None as data says that the stream has opened."""
     key, data = "", ""

@@ -21,6 +21,7 @@ HEADINGS = {
         "freeze",
     ),
     "Trust": ("tokens", "agents", "users", "workspaces", "flags", "auth"),
+    "Record": ("journal", "evidence", "attestation"),
     "System": (
         "login",
         "logout",

@@ -29,6 +29,9 @@ from palyra_site.cli.commands import (
     freeze,
     grants,
     jobs,
+    journal,
+    journal_export,
+    journal_verify,
     labels,
     login,
     notifications,
@@ -83,6 +86,9 @@ policy_explain.register(policy.app)
 policy_simulation.register(policy.app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(jobs.app, name="jobs")
+journal_export.register(journal.app)
+journal_verify.register(journal.app)
+app.add_typer(journal.app, name="journal")
 app.add_typer(tools.app, name="tools")
 app.add_typer(posture.app, name="posture")
 app.add_typer(auth.app, name="auth")

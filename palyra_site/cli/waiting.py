@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
@@ -44,37 +45,53 @@ def _wait(session: Session, call_id: str, seconds: int, seen: Answer | None) -> 
     return answer
 
 
-def wait_for_job(session: Session, job_id: str, *, seconds: int, seen: Answer | None = None) -> Answer:
-    """Return the job when it has ended, else its last answer after `seconds`; tell the progress on stderr.
+def wait_for_job(
+    session: Session,
+    job_id: str,
+    *,
+    seconds: int,
+    seen: Answer | None = None,
+    tell: Callable[[Answer], None] | None = None,
+) -> Answer:
+    """Return the job when it has ended, else its last answer after `seconds`.
 
-    Ctrl-C leaves the job alone, says how to resume, and exits 130.
+    The progress goes to standard error, or to `tell`. Ctrl-C leaves the job alone, says how to resume, and
+    exits 130.
     """
     try:
-        return _wait_for_job(session, job_id, seconds, seen)
+        return _wait_for_job(session, job_id, seconds, seen, tell or _teller(session))
     except KeyboardInterrupt as error:
         session.say(f"the job goes on; resume with: palyra jobs wait {job_id}")
         raise typer.Exit(Exit.INTERRUPTED) from error
 
 
-def _wait_for_job(session: Session, job_id: str, seconds: int, seen: Answer | None) -> Answer:
+def _wait_for_job(
+    session: Session, job_id: str, seconds: int, seen: Answer | None, tell: Callable[[Answer], None]
+) -> Answer:
     now = session.world.monotonic
     deadline = now() + seconds
     answer = seen or session.api.jobs.look(job_id, wait=0)
-    told = _tell(session, answer, "")
+    tell(answer)
     while answer.data.get("state") in _OPEN_JOBS and (left := deadline - now()) > 0:
         asked = now()
         answer = session.api.jobs.look(job_id, wait=max(1, min(_STEP, int(left))))
-        told = _tell(session, answer, told)
+        tell(answer)
         if answer.data.get("state") in _OPEN_JOBS and now() - asked < _QUICK:
             session.world.sleep(answer.retry_after or _QUICK)
     return answer
 
 
-def _tell(session: Session, answer: Answer, told: str) -> str:
-    """Write the progress when it is another than before, and return it."""
-    data = answer.data
-    total = data.get("total")
-    line = f"{data.get('state')}: {data.get('done')}" + (f" of {total}" if total is not None else "")
-    if line != told:
-        session.say(line)
-    return line
+def _teller(session: Session) -> Callable[[Answer], None]:
+    told = ""
+
+    def tell(answer: Answer) -> None:
+        """Write the progress when it is another than before."""
+        nonlocal told
+        data = answer.data
+        total = data.get("total")
+        line = f"{data.get('state')}: {data.get('done')}" + (f" of {total}" if total is not None else "")
+        if line != told:
+            session.say(line)
+        told = line
+
+    return tell
