@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from governance import authority
 from governance.journal import proof
@@ -20,6 +20,7 @@ from governance.journal.models import (
     JournalCheckpoint,
     JournalEvent,
     JournalLeaf,
+    JournalPayload,
     JournalSubjectKey,
 )
 from governance.journal.reading import open_data
@@ -31,9 +32,11 @@ from tests.governance.api.stepping import fresh
 from tests.governance.api.test_answers import assert_problem
 from tests.governance.api.test_lists import walk
 from tests.governance.api.world import Caller, World
+from tests.support_append_only import guards_lifted
 from vault.types import KeyPurpose
 
 LIST = "journal/events"
+LINES = "application/x-ndjson"
 
 
 def sealed() -> int:
@@ -74,13 +77,12 @@ def test_the_list_is_the_newest_first_and_says_what_is_sealed(world: World) -> N
     assert (older["data"], older["withheld"], older["erased"]) == (None, "step_up_required", False)
 
 
-@pytest.mark.parametrize("limit", [7, 50])
-def test_a_walk_by_number_meets_every_sealed_event_once(world: World, limit: int) -> None:
+def test_a_walk_by_number_meets_every_sealed_event_once(world: World) -> None:
     for _ in range(10):
         world.agent.open_run()
     size = sealed()
     world.agent.open_run()
-    rows = walk(world.owner, f"{LIST}?order=asc&limit={limit}")
+    rows = walk(world.owner, f"{LIST}?order=asc&limit=7")
     assert [row["seq"] for row in rows] == list(range(size))
     assert [row["seq"] for row in read(world.owner, f"{LIST}?after_seq={size - 4}")] == [
         size - 3,
@@ -272,19 +274,8 @@ def test_a_payload_that_does_not_open_hides_no_other(world: World) -> None:
 
 def spoil(event_id: str) -> None:
     """Change a payload as somebody with the database in hand could."""
-    change("governance_journalpayload", "nonce = %s WHERE event_id = %s", [b"\0" * 12, event_id])
-
-
-def change(table: str, what: str, values: list[Any]) -> None:
-    """Update a row of an append-only table; the test's savepoint brings its trigger back."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        else:
-            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s", [table])
-            for (name,) in cursor.fetchall():
-                cursor.execute(f"DROP TRIGGER {name}")
-        cursor.execute(f"UPDATE {table} SET {what}", values)  # noqa: S608  # texts of this module
+    with guards_lifted():
+        JournalPayload.objects.filter(pk=event_id).update(nonce=bytes(12))
 
 
 def test_a_proof_leads_to_the_checkpoint_that_was_asked_for(world: World) -> None:
@@ -317,7 +308,8 @@ def test_a_proof_that_does_not_hold_is_not_handed_out(world: World) -> None:
     event = JournalEvent.objects.get(run_id=world.agent.open_run())
     sealed()
     forged = bytes(event.envelope).replace(b"run.opened", b"run.closed")
-    change("governance_journalevent", "envelope = %s WHERE id = %s", [forged, event.pk])
+    with guards_lifted():
+        JournalEvent.objects.filter(pk=event.pk).update(envelope=forged)
     assert_problem(world.auditor.get(f"{LIST}/{event.pk}/proof"), 503, "journal_inconsistent")
 
 
@@ -346,7 +338,8 @@ def test_every_older_log_is_the_beginning_of_the_newer_one(world: World) -> None
 def test_a_leaf_that_was_changed_gives_no_consistency(world: World) -> None:
     world.agent.open_run()
     size = sealed()
-    change("governance_journalleaf", "leaf_hash = %s WHERE seq = %s", [b"\1" * 32, size - 1])
+    with guards_lifted():
+        JournalLeaf.objects.filter(seq=size - 1).update(leaf_hash=b"\1" * 32)
     assert_problem(world.auditor.get(f"journal/consistency?from={size - 2}"), 503, "journal_inconsistent")
 
 
@@ -371,6 +364,47 @@ def away(event: JournalEvent, *, first: int, end: int) -> None:
     )
     event.payload.delete()
     event.delete()
+
+
+def test_the_tail_as_lines_ends_at_the_newest_sealed_event(world: World) -> None:
+    world.agent.open_run()
+    size = sealed()
+    world.agent.open_run()
+    whole = lines(world.owner, LIST)
+    assert [event["seq"] for event in whole] == list(range(size))
+    assert whole == walk(world.owner, f"{LIST}?order=asc&limit=200")
+    middle = size // 2
+    assert lines(world.owner, f"{LIST}?after_seq={middle}") == whole[middle + 1 :]
+    assert lines(world.owner, f"{LIST}?after_seq=0", Last_Event_ID=str(middle)) == whole[middle + 1 :]
+    opened = lines(world.auditor, f"{LIST}?type=run.*")
+    assert {event["type"] for event in opened} == {"run.opened"}
+    for query, code in (("limit=1", "unknown_parameter"), ("after_seq=x", "invalid_parameter")):
+        assert_problem(world.owner.get(f"{LIST}?{query}", Accept=LINES), 400, code)
+    wrong = world.owner.get(LIST, Accept=LINES, Last_Event_ID="evt_1")
+    assert_problem(wrong, 400, "invalid_parameter")
+    for given in (size, 10**17):
+        assert_problem(world.owner.get(f"{LIST}?after_seq={given}", Accept=LINES), 410, "event_gone")
+    assert world.agent.get(LIST, Accept=LINES).status_code == 403
+    assert_problem(world.owner.get(LIST, Accept="text/event-stream"), 406, "not_acceptable")
+    assert_problem(world.owner.get(LIST, Accept="text/html"), 406, "not_acceptable")
+
+
+def test_a_tail_that_opens_payloads_is_recorded_once(world: World) -> None:
+    call = world.ask()
+    sealed()
+    path = f"{LIST}?call={call['id']}&type=tool_call.proposed"
+    assert lines(world.owner, path)[0]["data"] is None
+    assert views() == []
+    (event,) = lines(fresh(world.owner), path)
+    assert event["data"]["input"] == {"path": "README.txt"}
+    (view,) = views()
+    assert open_data(view) == {"what": "journal.events", "count": None, "ids": []}
+
+
+def lines(caller: Caller, path: str, **headers: str) -> list[dict[str, Any]]:
+    answer: Any = caller.get(path, Accept=LINES, **headers)
+    assert answer.status_code == 200, answer.content
+    return [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
 
 
 def test_nobody_writes_through_these_routes(world: World) -> None:

@@ -20,8 +20,9 @@ from governance.journal.sealing import seal
 from kernel.clock import utc_now
 from kernel.record import system_actor
 from tests.governance.api.test_answers import assert_problem
-from tests.governance.api.test_journal import away, change, sealed
+from tests.governance.api.test_journal import away, sealed
 from tests.governance.api.world import Caller, World
+from tests.support_append_only import guards_lifted
 
 EVENTS = 300
 ROOT = "/api/v1/journal"
@@ -274,8 +275,9 @@ def test_entries_that_lie_in_an_archive_are_named_and_their_hashes_stay(world: W
 
 def test_entries_that_are_gone_without_an_archive_are_no_bundle(world: World) -> None:
     leaf = JournalLeaf.objects.get(seq=5)
-    away(JournalEvent.objects.get(pk=leaf.event_id), first=5, end=6)
-    change("governance_journalarchive", "verified_at = NULL WHERE first_seq = %s", [5])
+    with guards_lifted():
+        JournalEvent.objects.get(pk=leaf.event_id).payload.delete()
+        JournalEvent.objects.filter(pk=leaf.event_id).delete()
     assert_problem(world.owner.get("journal/tile/entries/000"), 503, "journal_inconsistent")
 
 
