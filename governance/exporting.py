@@ -8,7 +8,7 @@ from typing import Any
 
 from approvals.lifecycle import decision_of
 from approvals.models import ApprovalRequest, Grant, Review
-from governance.journal.models import JournalEvent
+from governance.journal.models import JournalEvent, JournalLeaf
 from governance.safety.secrets import mask
 from kernel.canonical import canonical, digest_bytes
 from kernel.clock import exact_time
@@ -112,13 +112,16 @@ def _events_of(rows: Sequence[ApprovalRequest]) -> dict[str, list[dict[str, Any]
     """Return the journal's events about each request and grant; an unsealed event has no leaf yet."""
     subjects = [row.pk for row in rows] + [grant.pk for row in rows for grant in row.grants.all()]
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for event in JournalEvent.objects.filter(subject__in=subjects).order_by("id"):
+    events = list(JournalEvent.objects.filter(subject__in=subjects).order_by("id"))
+    leaves = JournalLeaf.objects.filter(event_id__in=[event.pk for event in events])
+    places = dict(leaves.values_list("event_id", "seq"))
+    for event in events:
         found[event.subject].append(
             {
                 "id": event.pk,
                 "type": event.type,
                 "envelope_digest": digest_bytes(bytes(event.envelope)),
-                "leaf_index": None,
+                "leaf_index": places.get(event.pk),
             }
         )
     return found

@@ -16,6 +16,9 @@ from governance.api.authentication import caller
 from governance.api.paging import after_of, cursor_at, scope_of
 from governance.api.strict import read_integer, read_query, read_span, read_texts
 from governance.api.views_calls import known_values
+from governance.journal.models import JournalCheckpoint
+from governance.journal.proving import served_note
+from governance.journal.wire import encoded
 from governance.operations.exporting import MOST_RECORDS, Export, export_approvals
 from identity.roles import Permission
 from kernel.canonical import canonical
@@ -80,15 +83,20 @@ def _narrowing(filters: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def _trailer(taken: Export, scope: str) -> dict[str, Any]:
-    """What closes an export. The journal has no checkpoints yet, so none is named."""
+    """What closes an export, with the signed tree in which its events lie."""
     last = taken.records[-1]["id"] if taken.records else ""
     return {
         "object": "export_trailer",
         "count": len(taken.records),
         "has_more": taken.has_more,
         "next_cursor": cursor_at(last, scope) if taken.has_more else None,
-        "checkpoint": None,
+        "checkpoint": taken.checkpoint and _signed(taken.checkpoint),
     }
+
+
+def _signed(checkpoint: JournalCheckpoint) -> dict[str, Any]:
+    root = encoded(bytes(checkpoint.root))
+    return {"tree_size": checkpoint.tree_size, "root": root, "note": served_note(checkpoint)}
 
 
 def _lines(taken: Export, scope: str) -> HttpResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from governance import authority
 from governance.authority import needs
 from governance.exporting import RELATED, records
 from governance.journal.ledger import record
+from governance.journal.models import JournalCheckpoint
 from identity.authorization import authorize
 from identity.roles import Permission
 from identity.types import Principal
@@ -28,10 +29,14 @@ _CHUNK = 200
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Records in the order of their ids; `has_more` says that the limit of number or size was met."""
+    """Records in the order of their ids; `has_more` says that the limit of number or size was met.
+
+    `checkpoint` covers every leaf that the records name; None when nothing was ever sealed.
+    """
 
     records: tuple[dict[str, Any], ...]
     has_more: bool
+    checkpoint: JournalCheckpoint | None = None
 
 
 @needs(Permission.JOURNAL_EXPORT)
@@ -54,6 +59,7 @@ def export_approvals(
     # Outside of a transaction: on SQLite everybody who writes would wait as long as the reading takes.
     rows = narrow(visible_to(principal, now).filter(**_reach(principal, now))).order_by("id")
     taken = _taken(rows, after, min(limit, MOST_RECORDS))
+    newest = JournalCheckpoint.objects.order_by("-tree_size").first()
     with transaction.atomic(durable=True):
         _require(principal, now)
         record(
@@ -63,7 +69,7 @@ def export_approvals(
             now=now,
             data={"filters": dict(filters), "count": len(taken.records), "has_more": taken.has_more},
         )
-    return taken
+    return replace(taken, checkpoint=newest)
 
 
 def _require(principal: Principal, now: datetime) -> None:

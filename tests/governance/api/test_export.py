@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +12,11 @@ from django.db import connection
 
 from approvals.models import ApprovalRequest
 from governance import exporting as reading
-from governance.journal.models import JournalEvent
+from governance.journal.models import JournalCheckpoint, JournalEvent, JournalLeaf
 from governance.journal.reading import open_data
 from governance.operations import exporting
 from tests.governance.api.test_answers import assert_problem
+from tests.governance.api.test_journal import sealed
 from tests.governance.api.world import Caller, World
 
 
@@ -55,6 +57,21 @@ def test_a_record_holds_its_answers_grants_and_events(world: World) -> None:
         "has_more": False,
         "next_cursor": None,
         "checkpoint": None,
+    }
+
+
+def test_sealed_events_name_their_leaves_and_the_trailer_their_tree(world: World) -> None:
+    request = decided(world)
+    size = sealed()
+    found, trailer = lines(auditor(world).get("approvals/export"))
+    (one,) = [record for record in found if record["id"] == request]
+    places = {event["id"]: event["leaf_index"] for event in one["events"]}
+    assert places == dict(JournalLeaf.objects.filter(event_id__in=places).values_list("event_id", "seq"))
+    newest = JournalCheckpoint.objects.get(tree_size=size)
+    assert trailer["checkpoint"] == {
+        "tree_size": size,
+        "root": base64.b64encode(bytes(newest.root)).decode(),
+        "note": newest.note,
     }
 
 
