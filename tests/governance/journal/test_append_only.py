@@ -13,12 +13,23 @@ from django.db import DatabaseError, connection, models, transaction
 from approvals.guards import REVIEWS as APPROVAL_REVIEWS
 from approvals.models import Review
 from governance.journal.guards import GUARDED
-from governance.journal.models import Attestation, JournalEvent, JournalPayload
+from governance.journal.models import (
+    Attestation,
+    JournalArchive,
+    JournalCheckpoint,
+    JournalCosignature,
+    JournalEvent,
+    JournalLeaf,
+    JournalPayload,
+    JournalPending,
+    JournalTile,
+)
+from governance.journal.sealing import seal
 from kernel.append_only import AppendOnly, missing
 from tests.approvals.asking import answer, ask
 from tests.cast import make_cast
 from tests.governance.journal.attesting import attest
-from tests.governance.journal.writing import open_run, write
+from tests.governance.journal.writing import NOW, open_run, write
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
 on_sqlite = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="a statement of SQLite")
@@ -60,11 +71,31 @@ def _review() -> None:
     answer(cast, cast.approver, ask(cast))
 
 
+def _seal() -> JournalCheckpoint:
+    write()
+    checkpoint = seal(now=NOW)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def _cosign() -> None:
+    JournalCosignature.objects.create(checkpoint=_seal(), witness="witness.example", line="\u2014 line\n")
+
+
+def _fill_tile() -> None:
+    JournalTile.objects.create(level=0, index=0, hashes=bytes(8192), root=bytes(32))
+
+
 EVENTS = Guarded(JournalEvent, "type", "run.opened", lambda: write(run=open_run().id))
 PAYLOADS = Guarded(JournalPayload, "nonce", b"0" * 12, write)
 ATTESTATIONS = Guarded(Attestation, "outcome", "succeeded", lambda: attest(run=open_run().id))
 REVIEWS = Guarded(Review, "verdict", "deny", _review)
-TABLES = (EVENTS, PAYLOADS, ATTESTATIONS, REVIEWS)
+LEAVES = Guarded(JournalLeaf, "leaf_hash", b"0" * 32, _seal)
+TILES = Guarded(JournalTile, "root", b"0" * 32, _fill_tile)
+CHECKPOINTS = Guarded(JournalCheckpoint, "root", b"0" * 32, _seal)
+COSIGNATURES = Guarded(JournalCosignature, "line", "another", _cosign)
+TABLES = (EVENTS, PAYLOADS, ATTESTATIONS, REVIEWS, LEAVES, TILES, CHECKPOINTS, COSIGNATURES)
+ROWID_IS_KEY = (REVIEWS, TILES, COSIGNATURES)
 every_table = pytest.mark.parametrize("guarded", TABLES, ids=lambda guarded: guarded.table)
 
 
@@ -99,7 +130,10 @@ def test_bulk_update_cannot_change_a_row(guarded: Guarded) -> None:
 
 @every_table
 def test_a_loaded_row_cannot_be_saved_again(guarded: Guarded) -> None:
-    assert_refused(guarded, lambda: guarded.rows().get().save())
+    def attack() -> None:
+        guarded.rows()[0].save()
+
+    assert_refused(guarded, attack)
 
 
 @every_table
@@ -165,8 +199,25 @@ def test_an_insert_that_replaces_is_refused(guarded: Guarded, verb: str) -> None
         (EVENTS, {"id": "'evt_x'", "run_seq": "77"}),
         (PAYLOADS, {"event_id": "'evt_x'"}),
         (ATTESTATIONS, {"id": "'att_x'", "call_id": "'call_x'"}),
+        (LEAVES, {"seq": "99"}),
+        (LEAVES, {"seq": "99", "event_id": "'evt_x'"}),
+        (TILES, {"id": "99"}),
+        (CHECKPOINTS, {"tree_size": "99"}),
+        (COSIGNATURES, {"id": "99"}),
     ],
-    ids=["run_seq", "call", "reviewer", "event rowid", "payload rowid", "attestation rowid"],
+    ids=[
+        "run_seq",
+        "call",
+        "reviewer",
+        "event rowid",
+        "payload rowid",
+        "attestation rowid",
+        "leaf event",
+        "leaf rowid",
+        "tile place",
+        "checkpoint rowid",
+        "cosignature witness",
+    ],
 )
 def test_replacing_by_another_unique_key_or_the_rowid_is_refused(
     guarded: Guarded, fresh: dict[str, str]
@@ -175,7 +226,7 @@ def test_replacing_by_another_unique_key_or_the_rowid_is_refused(
     columns = [str(field.column) for field in guarded.model._meta.concrete_fields]
     given = ", ".join(fresh.get(column, f'"{column}"') for column in columns)
     names = ", ".join(f'"{column}"' for column in columns)
-    rowid = "" if guarded is REVIEWS else "rowid, "
+    rowid = "" if guarded in ROWID_IS_KEY else "rowid, "
     statement = 'INSERT OR REPLACE INTO "{table}" ({into}) SELECT {values} FROM "{table}" LIMIT 1'
     parts = {"table": guarded.table, "into": rowid + names, "values": rowid + given}
     assert_refused(guarded, lambda: run_sql(statement, **parts))
@@ -186,6 +237,50 @@ def test_ordinary_inserts_go_on_after_a_refused_one() -> None:
     assert_refused(EVENTS, lambda: run_sql('DELETE FROM "governance_journalevent"'))
     write()
     assert JournalEvent.objects.count() == 2
+
+
+def test_only_what_lies_in_a_verified_archive_may_go() -> None:
+    """The rows of one leaf, and those alone; leaf and checkpoint stay whatever an archive holds."""
+    _seal()
+    archived, kept, *_ = JournalLeaf.objects.order_by("seq")
+    unsealed = write().pk
+    archive = JournalArchive.objects.create(
+        first_seq=archived.seq, end_seq=kept.seq, uri="x", sha256="0" * 64, bytes=1, event="evt_x"
+    )
+    JournalPending.objects.all().delete()
+    for verified in (False, True):
+        archive.verified_at = NOW if verified else None
+        archive.save()
+        for event_id, may_go in ((archived.event_id, verified), (kept.event_id, False), (unsealed, False)):
+            assert _goes(event_id) is may_go, (event_id, verified)
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        run_sql("DELETE FROM governance_journalleaf")
+    assert JournalLeaf.objects.filter(seq=archived.seq).exists()
+
+
+def test_what_lies_in_an_archive_is_not_changed_either() -> None:
+    _seal()
+    JournalArchive.objects.create(
+        first_seq=0, end_seq=9, uri="x", sha256="0" * 64, bytes=1, event="evt_x", verified_at=NOW
+    )
+    for guarded in (EVENTS, PAYLOADS):
+        for row in guarded.rows():
+            with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                guarded.rows().filter(pk=row.pk).update(**{guarded.field: guarded.value})
+
+
+def _goes(event_id: str) -> bool:
+    """Delete the payload, then the event, and tell whether both went; neither goes alone."""
+    went = []
+    for model, column in ((JournalPayload, "event_id"), (JournalEvent, "id")):
+        try:
+            with transaction.atomic():
+                model._base_manager.filter(**{column: event_id})._raw_delete("default")
+            went.append(True)
+        except DatabaseError:
+            went.append(False)
+    assert went[0] is went[1]
+    return went[0]
 
 
 def test_the_check_is_silent_while_every_trigger_exists() -> None:
