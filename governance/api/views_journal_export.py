@@ -24,7 +24,8 @@ from governance.api.strict import read_query
 from governance.api.views_calls import known_values
 from governance.api.views_streams import EVENT_STREAM, LINES, EventStreamRenderer, LinesRenderer
 from governance.journal.export import Export, Shape, Wanted
-from governance.operations.journal_export import export, require, reveals
+from governance.journal_taking import require_taker, reveals
+from governance.operations.journal_export import export
 from governance.streams import sending
 from governance.streams.journal import start_after
 from governance.streams.journal_export import ExportSource
@@ -117,7 +118,7 @@ def reveals_now(found: Authenticated) -> bool:
     now = utc_now()
     again = authenticate_again(found, now=now)
     require_tokens_allowed(again.principal, again.kind)
-    require(again.principal, now)
+    require_taker(again.principal, now)
     return reveals(again.principal, now)
 
 

@@ -6,14 +6,12 @@ from datetime import datetime
 
 from django.db import transaction
 
-from governance import authority
 from governance.authority import needs
 from governance.journal.export import Shape, Wanted, bounds, newest_checkpoint
 from governance.journal.ledger import instance_id, record
-from identity.authorization import authorize
+from governance.journal_taking import require_taker, reveals
 from identity.roles import Permission
 from identity.types import Principal
-from kernel.errors import RefusedError
 
 
 @needs(Permission.JOURNAL_EXPORT)
@@ -27,7 +25,7 @@ def export(
     only takes none of it (RefusedError `role_required`). InvalidError `invalid_range`.
     """
     with transaction.atomic(durable=True):
-        require(principal, now)
+        require_taker(principal, now)
         signed = newest_checkpoint()
         size = 0 if signed is None else signed.tree_size
         low, high = bounds(first, last, size)
@@ -47,20 +45,3 @@ def export(
             },
         )
         return Wanted(shape, low, high, signed, revealing, event, instance_id(now), now)
-
-
-def require(principal: Principal, now: datetime) -> None:
-    """Raise unless this principal may take the whole journal away now."""
-    if not principal.instance_roles:
-        raise RefusedError("role_required", "The whole journal needs a role in the whole installation.")
-    authority.require_permission(principal, Permission.JOURNAL_EXPORT, "", now)
-    authority.require_policy(
-        principal, Permission.JOURNAL_EXPORT, authority.SERVER, principal.workspace_id, now
-    )
-
-
-def reveals(principal: Principal, now: datetime) -> bool:
-    """Tell whether the data may be told too."""
-    return authorize(
-        principal, Permission.JOURNAL_REVEAL, workspace_id="", flags=principal.flags, now=now
-    ).allowed

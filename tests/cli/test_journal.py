@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.cli.journals import Log, Signer
-from tests.cli.shell import Shell, answer, problem
+from tests.cli.shell import Reply, Shell, answer, problem
 
 EVENT = "evt_01JD2Q8ZV0C3M4N5P6R7S8T9VW"
 JOB = "job_01JD2Q8ZV0C3M4N5P6R7S8T9VW"
@@ -185,7 +185,7 @@ def test_a_stranger_s_key_verifies_nothing(shell: Shell) -> None:
     assert "key_unknown" in result.out
 
 
-def finished(**result: Any) -> list[httpx.Response]:
+def finished(**result: Any) -> list[Reply]:
     job = {"id": JOB, "kind": "journal_verify", "total": 10}
     return [
         answer({**job, "state": "running", "done": 0}, status=202),

@@ -231,6 +231,15 @@ COMMANDS = {
     "webhooks redeliver": ["POST /webhooks/deliveries/{delivery_id}/replay"],
     "notifications show": ["GET /notifications/subscription"],
     "notifications set": ["PUT /notifications/subscription"],
+    "journal list": ["GET /journal/events"],
+    "journal show": ["GET /journal/events/{event_id}"],
+    "journal tail": ["GET /journal/events"],
+    "journal prove": ["GET /journal/events/{event_id}/proof"],
+    "journal proof": ["GET /journal/events/{event_id}/proof"],
+    "journal checkpoint": ["GET /journal/checkpoint"],
+    "journal checkpoints": ["GET /journal/checkpoints"],
+    "journal consistency": ["GET /journal/consistency"],
+    "journal export": ["GET /journal/export"],
     "jobs list": ["GET /jobs"],
     "jobs show": ["GET /jobs/{job_id}"],
     "jobs wait": ["GET /jobs/{job_id}"],
@@ -238,8 +247,10 @@ COMMANDS = {
 }
 """The route that each command is there for; `show` and the like read the same object first."""
 UNREACHED = {
-    "GET /access/roles", "GET /tool-calls/{call_id}/attestation", "POST /tokens/leaked",
+    "GET /access/roles", "POST /tokens/leaked",
+    "GET /tool-calls/{call_id}/attestation", "GET /tool-calls/{call_id}/evidence", "POST /attestations/verify",
     "POST /runs/{run_id}/raise-requests",
+    "GET /journal/tile/{level}/{place}", "GET /journal/tile/entries/{place}",
 }  # fmt: skip
 """Routes that only `palyra api` reaches."""
 

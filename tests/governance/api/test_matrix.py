@@ -29,7 +29,9 @@ from tests.governance.api.world import Answer, Caller, World, add_agent, add_per
 
 GUARDED = tuple(route for route in ROUTES if route.permission is not None)
 REFUSALS = frozenset({"role_required", "insufficient_scope", "step_up_required", "feature_disabled"})
-OF_THE_INSTANCE = frozenset({("POST", "/api/v1/policy-sets/{set_id}/validate")})
+OF_THE_INSTANCE = frozenset(
+    {("POST", "/api/v1/policy-sets/{set_id}/validate"), ("GET", "/api/v1/journal/export")}
+)
 """What all workspaces share: a role in one is not enough. Other such verbs look at their body first."""
 DECIDED_INSIDE = {
     "GET /api/v1/access/flags",
@@ -50,6 +52,12 @@ DECIDED_INSIDE = {
     "POST /api/v1/jobs/{job_id}/cancel",
     "POST /api/v1/invitations/accept",
     "POST /api/v1/journal/erase",
+    "POST /api/v1/journal/rotate-key",
+    "POST /api/v1/journal/keys/{key_id}/revoke",
+    "POST /api/v1/journal/holds",
+    "POST /api/v1/journal/holds/{hold_id}/lift",
+    "POST /api/v1/journal/archive",
+    "POST /api/v1/journal/archives/{first_seq}/restore",
     "POST /api/v1/system/bootstrap/clear",
     "POST /api/v1/tokens",
     "POST /api/v1/tokens/{token_id}/revoke",
