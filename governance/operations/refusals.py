@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from governance.authority import needs
 from governance.journal.ledger import record
@@ -45,5 +45,5 @@ def _leave(event: str, principal: Principal, subject: str, now: datetime, data: 
     try:
         with transaction.atomic(durable=True):
             record(event=event, actor=principal.actor(), subject=subject, now=now, data=data)
-    except (DatabaseError, PalyraError):
+    except Exception:  # whatever fails here, the caller is answered with the refusal
         log.exception("a refusal could not be recorded")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from django.db import transaction
 
@@ -9,6 +12,7 @@ from governance.journal.ledger import record
 from governance.journal.models import JournalEvent
 from governance.journal.reading import open_data
 from governance.operations import policy_activation, policy_sets
+from governance.operations.policy_activation import Activation
 from identity.memberships import grant_membership
 from identity.models import Membership, Workspace
 from identity.roles import WorkspaceRole
@@ -41,6 +45,11 @@ when { context has approval && !context.approval.roles.contains("admin") };
 
 def put_in_force(world: World, text: str) -> PolicySet:
     """Draft, validate and activate one more rule, all by the owner, who is alone in the instance."""
+    return ready_to_activate(world, text)().policy_set
+
+
+def ready_to_activate(world: World, text: str) -> Callable[[], Activation]:
+    """Draft and validate one more rule, and return what would put it in force."""
     now = utc_now()
     owner = principal(world.owner, Workspace.objects.get(slug="instance"), now=now)
     row = policy_sets.draft(principal=owner, name="No echo", now=now)
@@ -49,14 +58,14 @@ def put_in_force(world: World, text: str) -> PolicySet:
     )
     row = policy_sets.validate(principal=owner, set_id=row.pk, now=now)
     simulated(row, created_at=now, finished_at=now)
-    made = policy_activation.activate(
+    return partial(
+        policy_activation.activate,
         principal=owner,
         set_id=row.pk,
         wish=ActivationWish(REASON, 1, 0),
         seen_version=row.edit_version,
         now=now,
     )
-    return made.policy_set
 
 
 def test_rules_that_came_into_force_meanwhile_refuse_it_and_both_hashes_are_kept(world: World) -> None:
