@@ -6,7 +6,7 @@ from base64 import urlsafe_b64encode
 
 from governance.models import ToolCall
 from governance.safety.secrets import scan
-from kernel.canonical import canonical, digest, digest_bytes
+from kernel.canonical import canonical, digest_bytes
 from sandbox.types import Outcome
 
 
@@ -64,13 +64,19 @@ def output_digest(call: ToolCall) -> str:
 
     The salt keeps a short answer from being guessed from its digest, and dies with the call's row.
     """
-    return _salted(call, call.result["output"] if call.result else None)
+    return digest_bytes(salted_text(call, stored_output(call)))
+
+
+def stored_output(call: ToolCall) -> object:
+    """Return the output as it is stored, None where there is none."""
+    return call.result["output"] if call.result else None
 
 
 def input_digest(call: ToolCall) -> str:
     """Return the salted digest of the input as stored."""
-    return _salted(call, call.input)
+    return digest_bytes(salted_text(call, call.input))
 
 
-def _salted(call: ToolCall, value: object) -> str:
-    return digest({"salt": urlsafe_b64encode(bytes(call.salt)).decode().rstrip("="), "data": value})
+def salted_text(call: ToolCall, value: object) -> bytes:
+    """Return the bytes that a salted digest of this call is over."""
+    return canonical({"salt": urlsafe_b64encode(bytes(call.salt)).decode().rstrip("="), "data": value})

@@ -95,29 +95,32 @@ def requires_approval(sensitive: bool, capabilities: frozenset[str]) -> bool:
 
 def definition_digest(tool: ToolFacts) -> str:
     """Return the digest a queued call is bound to: everything of the tool but its description."""
-    return digest(
-        {
-            "name": tool.name,
-            "input_schema": tool.input_schema,
-            "output_schema": tool.output_schema,
-            "argv_template": list(tool.argv_template) if tool.argv_template is not None else None,
-            "resource_template": tool.resource_template,
-            "capabilities": sorted(tool.capabilities),
-            "tier": tool.tier,
-            "executor": tool.executor,
-            "risk": tool.risk,
-            "sensitive": tool.sensitive,
-            "adds_labels": sorted(tool.adds_labels),
-            "sinks": sorted(tool.sinks),
-            "units": [rule.as_json() for rule in tool.units],
-            "secrets": [slot.as_json() for slot in tool.secrets],
-            "egress_hosts": sorted(tool.egress_hosts),
-            "parallelism": tool.parallelism,
-            "projection": tool.projection,
-            "max_input_bytes": tool.max_input_bytes,
-            "timeout_ms": tool.timeout_ms,
-        }
-    )
+    return digest(definition_json(tool))
+
+
+def definition_json(tool: ToolFacts) -> dict[str, object]:
+    """Return what the definition digest is over."""
+    return {
+        "name": tool.name,
+        "input_schema": tool.input_schema,
+        "output_schema": tool.output_schema,
+        "argv_template": list(tool.argv_template) if tool.argv_template is not None else None,
+        "resource_template": tool.resource_template,
+        "capabilities": sorted(tool.capabilities),
+        "tier": tool.tier,
+        "executor": tool.executor,
+        "risk": tool.risk,
+        "sensitive": tool.sensitive,
+        "adds_labels": sorted(tool.adds_labels),
+        "sinks": sorted(tool.sinks),
+        "units": [rule.as_json() for rule in tool.units],
+        "secrets": [slot.as_json() for slot in tool.secrets],
+        "egress_hosts": sorted(tool.egress_hosts),
+        "parallelism": tool.parallelism,
+        "projection": tool.projection,
+        "max_input_bytes": tool.max_input_bytes,
+        "timeout_ms": tool.timeout_ms,
+    }
 
 
 def with_digest(tool: ToolFacts) -> ToolFacts:

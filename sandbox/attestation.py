@@ -270,7 +270,7 @@ def build(facts: ExecutionFacts) -> Statement:
 def seal(statement: Statement, signer: Signer) -> str:
     """Return the DSSE envelope as canonical JSON text."""
     payload = canonical(dict(statement.value))
-    signature = signer.sign(_pae(PAYLOAD_TYPE, payload))
+    signature = signer.sign(pre_authentication(PAYLOAD_TYPE, payload))
     return canonical(
         {
             "payload": base64.b64encode(payload).decode(),
@@ -293,7 +293,7 @@ def verify_envelope(text: str, keys: Mapping[str, bytes]) -> Statement:
     known = [(keys[key_id], signature) for key_id, signature in signatures if key_id in keys]
     if not known:
         raise InvalidError("attestation.key_unknown", "No signature is by a known key.")
-    if not any(_holds(key, signature, _pae(kind, payload)) for key, signature in known):
+    if not any(_holds(key, signature, pre_authentication(kind, payload)) for key, signature in known):
         raise InvalidError("attestation.signature_invalid", "The signature does not hold.")
     return _statement(payload)
 
@@ -365,8 +365,8 @@ def _plain(value: object) -> object:
     return value
 
 
-def _pae(kind: str, payload: bytes) -> bytes:
-    """DSSE v1 pre-authentication encoding."""
+def pre_authentication(kind: str, payload: bytes) -> bytes:
+    """Return what DSSE v1 signs for a payload of this type."""
     name = kind.encode()
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
 

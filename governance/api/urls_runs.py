@@ -16,5 +16,4 @@ urlpatterns = [
     path("tool-calls/<str:call_id>", views_calls.ToolCallDetail.as_view()),
     path("tool-calls/<str:call_id>/cancel", views_calls.ToolCallCancel.as_view()),
     path("tool-calls/<str:call_id>/resolve", views_calls.ToolCallResolve.as_view()),
-    path("tool-calls/<str:call_id>/attestation", views_calls.ToolCallAttestation.as_view()),
 ]

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from governance import pipeline
 from governance.api import schemas
@@ -182,16 +181,6 @@ class ToolCallResolve(CheckpointedView):
             return Response(render_call(view, caller(request)))
 
         return once(request, route="POST /tool-calls/{id}/resolve", work=work)
-
-
-class ToolCallAttestation(APIView):
-    permissions: ClassVar = {"GET": Permission.CALLS_READ}
-
-    @extend_schema(operation_id="tool_calls_attestation", responses=schemas.Envelope)
-    def get(self, request: Request, call_id: str) -> Response:
-        read_query(request, frozenset())
-        view = require_call(caller(request), require_id("call", call_id))
-        return Response(runs.attestation_envelope(view))
 
 
 def _proposal(request: Request, body: Mapping[str, Any]) -> Proposal:

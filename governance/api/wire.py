@@ -11,6 +11,7 @@ from approvals.lifecycle import decision_of
 from approvals.models import ApprovalRequest, Review
 from approvals.services import ReviewOutcome
 from governance.input_schemas import input_of, schema_of_tool
+from governance.journal.attestations import sealed_at
 from governance.models import Run, ToolCall
 from governance.prompts import masked, shown_context
 from governance.runs.selectors import RunView
@@ -57,7 +58,11 @@ def render_call(view: CallView, principal: Principal) -> dict[str, Any]:
         "traceparent": call.traceparent,
         "created_at": wire_time(call.created_at),
         "updated_at": wire_time(call.updated_at),
-        "links": {"self": f"/api/v1/tool-calls/{call.id}"},
+        "links": {
+            "self": f"/api/v1/tool-calls/{call.id}",
+            "events": f"/api/v1/runs/{call.run_id}/events",
+            "evidence": f"/api/v1/tool-calls/{call.id}/evidence" if view.attestation else None,
+        },
     }
 
 
@@ -188,7 +193,7 @@ def _attestation(view: CallView) -> dict[str, Any] | None:
         "execution_sha256": attestation.execution_sha256,
         "executor": attestation.executor,
         "sandbox_enforcement": attestation.sandbox_enforcement,
-        "journal_seq": None,
+        "journal_seq": sealed_at(attestation),
         "url": f"/api/v1/tool-calls/{view.call.id}/attestation",
     }
 

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
-from governance.journal.keys import public_keys, signing_key
+from governance.journal.keys import Window, public_keys, signing_key, windows
 from governance.journal.ledger import record
-from governance.journal.models import Attestation
+from governance.journal.models import Attestation, JournalEvent, JournalLeaf
+from kernel.errors import InvalidError, UnavailableError
 from kernel.record import Actor
-from sandbox.attestation import ExecutionFacts, build, seal
+from sandbox.attestation import ExecutionFacts, Statement, build, seal, verify_envelope
 from vault.types import KeyPurpose
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an envelope is worth. `statement` and `key_id` are None unless it is valid; `code` is `ok` then.
+
+    `is_recorded`: the journal holds exactly this envelope.
+    """
+
+    code: str
+    statement: Statement | None = None
+    key_id: str | None = None
+    is_recorded: bool = False
+
+    @property
+    def is_valid(self) -> bool:
+        return self.statement is not None
 
 
 def record_attestation(
@@ -55,3 +74,56 @@ def record_attestation(
 def attestation_keys() -> dict[str, bytes]:
     """Return the public keys by id, for verifying envelopes."""
     return public_keys(KeyPurpose.ATTESTATION)
+
+
+def stored_statement(row: Attestation) -> Statement:
+    """Return what a stored attestation says; UnavailableError `integrity_failed` when no key signed it."""
+    try:
+        return verify_envelope(row.envelope, {key_id: one.public_key for key_id, one in _windows().items()})
+    except InvalidError as error:
+        raise UnavailableError("integrity_failed", "A stored attestation is not as it was signed.") from error
+
+
+def sealed_at(row: Attestation) -> int | None:
+    """Return the number of its event in the log, None until it is sealed."""
+    recorded = JournalEvent.objects.filter(subject=row.pk, type="attestation.recorded").values("pk")
+    return JournalLeaf.objects.filter(event_id__in=recorded).values_list("seq", flat=True).first()
+
+
+def judge(text: str) -> Judgement:
+    """Judge an envelope from anywhere. Total: whatever is wrong with it is a code.
+
+    A key in use vouches for what it signed. One that is retired or revoked may be in other hands by now: it
+    vouches only for what the journal recorded while the key counted, which nobody can add to afterwards.
+    Codes: those of `verify_envelope`, and `attestation.key_out_of_window`.
+    """
+    code = "attestation.key_unknown"
+    for key_id, window in _windows().items():
+        try:
+            statement = verify_envelope(text, {key_id: window.public_key})
+        except InvalidError as error:
+            code = error.code if error.code != "attestation.key_unknown" else code
+            continue
+        row = Attestation.objects.filter(call_id=statement.predicate["call_id"], envelope=text).first()
+        if not _vouches(window, row):
+            code = "attestation.key_out_of_window"
+        else:
+            return Judgement("ok", statement, key_id, is_recorded=row is not None)
+    return Judgement(code)
+
+
+def _vouches(window: Window, row: Attestation | None) -> bool:
+    """Nobody rotates a key while a transaction signs with it, so the log's order says more than its times."""
+    if row is None:
+        return window.retired_at is None and window.revoked_at is None
+    return window.revoked_at is None or _recorded_at(row) < window.revoked_at
+
+
+def _recorded_at(row: Attestation) -> datetime:
+    """Return when it was signed: the time of its event, or of the run whose event is in an archive."""
+    recorded = JournalEvent.objects.filter(subject=row.pk, type="attestation.recorded").first()
+    return recorded.time if recorded is not None else row.executed_at or row.key.not_before
+
+
+def _windows() -> dict[str, Window]:
+    return windows(KeyPurpose.ATTESTATION)

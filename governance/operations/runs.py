@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -236,15 +235,6 @@ def cancel_request(*, request_id: str, principal: Principal, now: datetime) -> A
         closing.close_waiting(request_id, principal.actor(), now)
         request.refresh_from_db()
     return request
-
-
-@needs(Permission.CALLS_READ)
-def attestation_envelope(view: CallView) -> dict[str, Any]:
-    """Return the DSSE envelope of a call that has ended; NotFoundError while it has not."""
-    if view.attestation is None:
-        raise NotFoundError("not_found", "The call has no attestation yet.")
-    envelope: dict[str, Any] = json.loads(view.attestation.envelope)
-    return envelope
 
 
 @needs(None)
