@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import connections
 
+from governance.journal.lookup import sealed_size
 from governance.models import Run
 from governance.streams import approvals, journal
 from governance.streams.sources import Source
@@ -156,7 +157,7 @@ def _look(topics: frozenset[str], due: tuple[Seat, ...]) -> tuple[Mapping[str, o
     if approvals.TOPIC in topics:
         marks[approvals.TOPIC] = approvals.newest_mark(utc_now())
     if journal.TOPIC in topics:
-        marks[journal.TOPIC] = journal.sealed_size()
+        marks[journal.TOPIC] = sealed_size()
     return marks, _gone(due)
 
 

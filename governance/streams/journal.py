@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from governance.journal.lookup import EventFilter, found_leaves, leaves_of, reveal_reason
-from governance.journal.models import JournalCheckpoint, JournalLeaf
+from governance.journal.lookup import (
+    EventFilter,
+    found_leaves,
+    leaves_between,
+    reveal_reason,
+    sealed_size,
+)
+from governance.journal.models import JournalLeaf
 from governance.journal.wire import render_event
 from governance.streams.frames import Frame
 from governance.streams.names import StreamName
@@ -20,6 +26,8 @@ from kernel.errors import GoneError
 
 TOPIC = "journal"
 BATCH = 64
+MOST_LOOKED_AT = 2_048
+"""A filter that leaves nearly everything out keeps the one thread of all streams no longer than this."""
 
 
 class JournalSource:
@@ -55,14 +63,17 @@ class JournalSource:
         self._principal = standing
 
     def read(self) -> Batch:
-        """Return up to 64 events. The size is looked at first: up to there everything is sealed by now."""
+        """Return up to 64 events, or none of the next places when none fits.
+
+        The size is looked at first: up to there everything is sealed by now.
+        """
         size, now = sealed_size(), self._clock()
-        between = leaves_of(self._principal, self._chosen, now).filter(seq__gte=self.position, seq__lt=size)
+        end = min(size, self.position + MOST_LOOKED_AT)
+        between = leaves_between(self._principal, self._chosen, first=self.position, end=end, now=now)
         leaves = list(between.order_by("seq")[:BATCH])
         frames = self._frames(leaves, now)
-        more = len(leaves) == BATCH
-        self.position = leaves[-1].seq + 1 if more else max(self.position, size)
-        return Batch(frames, more=more)
+        self.position = leaves[-1].seq + 1 if len(leaves) == BATCH else max(self.position, end)
+        return Batch(frames, more=self.position < size)
 
     def _frames(self, leaves: list[JournalLeaf], now: datetime) -> tuple[Frame, ...]:
         withheld = self.withheld or reveal_reason(self._principal, now)
@@ -71,12 +82,6 @@ class JournalSource:
             Frame(str(leaf.seq), StreamName.JOURNAL, render_event(one, self._principal))
             for leaf, one in zip(leaves, found, strict=True)
         )
-
-
-def sealed_size() -> int:
-    """Return how many events are sealed."""
-    newest = JournalCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True).first()
-    return newest or 0
 
 
 def start_after(given: int | None) -> int:
