@@ -10,6 +10,7 @@ from governance.api import (
     urls_identity,
     urls_journal,
     urls_journal_reads,
+    urls_keeping,
     urls_notifications,
     urls_policy,
     urls_runs,
@@ -48,4 +49,5 @@ urlpatterns = [
     *urls_notifications.urlpatterns,
     *urls_journal.urlpatterns,
     *urls_journal_reads.urlpatterns,
+    *urls_keeping.urlpatterns,
 ]

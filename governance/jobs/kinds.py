@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from governance.jobs.journal_keeping import ARCHIVE, RESTORE, Archiving, Restoring
 from governance.jobs.lifecycle import JobState
 from governance.models import Job
 from identity.roles import Permission
@@ -89,5 +90,5 @@ class Simulation:
         return run
 
 
-KINDS: dict[str, Kind] = {SIMULATION: Simulation()}
+KINDS: dict[str, Kind] = {SIMULATION: Simulation(), ARCHIVE: Archiving(), RESTORE: Restoring()}
 """Every kind there is. A job of another kind, left by another version, fails when it is claimed."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from governance.journal.keys import hold_key, signing_key
+from governance.journal import checkpoint_log
+from governance.journal.keys import hold_key, origin, signing_key
 from governance.journal.models import JournalCheckpoint, JournalEvent, JournalKey, JournalPending
 from governance.journal.sealer_lock import hold_sealer_lock
 from governance.journal.sealing import seal
+from governance.journal.sealing_state import newest_checkpoint
 from kernel.clock import wire_time
 from kernel.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from kernel.record import Actor, Record
@@ -23,10 +25,12 @@ def rotate(*, purpose: KeyPurpose, actor: Actor, now: datetime, record: Record) 
 
     Whoever signs with the old key has committed before, and whoever comes after finds the new one. For
     checkpoints, what waits is sealed at once, the event of the rotation with it, and both keys sign that.
-    UnavailableError `journal_sealing_stalled` while more waits than one checkpoint takes.
+    UnavailableError `journal_sealing_stalled` while more waits than one checkpoint takes, and whatever keeps
+    a sealer from sealing.
     """
     if purpose is KeyPurpose.CHECKPOINT:
         hold_sealer_lock(wait=True)
+        _require_same_log(now)
     hold_key(purpose, alone=True)
     old_signer, old = signing_key(purpose, actor=actor, now=now)
     turn = max(now, _last_used(purpose) or now)
@@ -59,6 +63,14 @@ def revoke(*, key_id: str, since: datetime | None, actor: Actor, now: datetime, 
     data = {"purpose": row.purpose, "key_id": key_id, "since": wire_time(moment)}
     record(event="journal.key_revoked", actor=actor, subject=key_id, now=now, data=data)
     return JournalKey.objects.get(pk=key_id)
+
+
+def _require_same_log(now: datetime) -> None:
+    """As every sealer: nothing is signed while the log of checkpoints tells another story."""
+    try:
+        checkpoint_log.require_agreement(newest_checkpoint(), origin(now))
+    except OSError as error:
+        raise UnavailableError("journal_unavailable", "The log of checkpoints cannot be used.") from error
 
 
 def _last_used(purpose: KeyPurpose) -> datetime | None:

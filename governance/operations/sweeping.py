@@ -19,7 +19,14 @@ from governance.jobs import services as jobs
 from governance.journal.ledger import record
 from governance.models import Run, ToolCall
 from governance.notifications import reminders, worker as notifier
-from governance.operations import deliveries, erasing, freezes, jobs as job_verbs, simulations
+from governance.operations import (
+    deliveries,
+    erasing,
+    freezes,
+    jobs as job_verbs,
+    journal_keeping,
+    simulations,
+)
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_grant, hold_run_of_request
 from identity import login_attempts, oidc_attempts, rate_limit, rejections, sessions, sightings
 from kernel.errors import ConflictError
@@ -242,5 +249,6 @@ _PARTS: Mapping[str, Callable[[datetime], int]] = {
     "notifications_forgotten": lambda now: deliveries.forget(now=now),
     "decisions_forgotten": _forget_decisions,
     "erasures_scrubbed": erasing.scrub,
+    "archivings_started": journal_keeping.archive_when_due,
 }
 """What a sweep does, in this order."""

@@ -39,6 +39,10 @@ EXAMPLE_IDS = {
     "webhook_id": "whk_01JD0000000000000000000000",
     "delivery_id": "whd_01JD0000000000000000000000",
     "job_id": "job_01JD0000000000000000000000",
+    "hold_id": "hld_01JD0000000000000000000000",
+    "key_id": "sha256:" + 64 * "0",
+    "size": "1",
+    "first_seq": "0",
     "level": "0",
     "place": "000.p/1",
 }
