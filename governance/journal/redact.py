@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from governance.journal import bounds
+from governance.journal.known_values import cutting
 from governance.safety.secrets import Scanned
 from kernel.canonical import MAX_SAFE_INTEGER, canonical
 from kernel.clock import exact_time
@@ -48,15 +49,17 @@ def clean(
     scan: Scan,
     salt: bytes,
     secret_fields: frozenset[str] = frozenset(),
+    known: frozenset[bytes] = frozenset(),
 ) -> Cleaned:
     """Return `data` without secrets and within the bounds, ready for its canonical form.
 
     Fields named in `secret_fields` go whole, then values under secret-like names at any depth, then
-    the spans that `scan` finds inside strings; JSON inside a string is treated as JSON. What is too
+    the values in `known` and the spans that `scan` finds inside strings; JSON inside a string is treated
+    as JSON. What is too
     large or too deep is cut and marked, never refused. `salt` (32 bytes) keeps the digest of a cut
     text from being guessed. Deterministic, and idempotent under the same salt.
     """
-    sweep = _Sweep(scan)
+    sweep = _Sweep(cutting(known, scan))
     swept = {
         name: sweep.secret("secret", value) if name in secret_fields else sweep.member(name, value, depth=2)
         for name, value in data.items()

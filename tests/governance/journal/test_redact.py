@@ -83,6 +83,15 @@ def test_a_secret_in_a_mebibyte_of_json_text_does_not_survive() -> None:
     assert "hunter2" not in json.dumps(result(text))
 
 
+@pytest.mark.parametrize("place", [0, 1_000, 600_000, 1_048_000])
+def test_an_object_with_a_password_anywhere_in_a_mebibyte_of_prose_does_not_survive(place: int) -> None:
+    prose = "lorem ipsum " * 90_000
+    text = f'{prose[:place]} {{"password":"hunter2-hunter2","prompt_tokens":812}} {prose[place:]}'
+    left = json.dumps(cleaned({"body": text, "prompt_tokens": 812}).data)
+    assert "hunter2" not in left
+    assert '"prompt_tokens": 812' in left
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from pytest_django.fixtures import Settings
 
 from approvals.models import ApprovalRequest
 from approvals.types import ReviewInput
@@ -230,6 +232,26 @@ def test_a_refusal_is_the_answer_also_when_it_cannot_be_recorded(
         world.answer(view, by=world.agent_owner)
     assert refused.value.code == "not_a_reviewer"
     assert snapshot() == before
+
+
+def test_while_the_vault_is_locked_nothing_is_decided_and_nothing_runs(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    queued, asked, run = world.propose(), world.ask(), world.open_run()
+    before, unlocked = snapshot(), settings.PALYRA_VAULT_KEK_DIR
+    settings.PALYRA_VAULT_KEK_DIR = tmp_path / "no key here"
+    for verb in (
+        lambda: world.propose(run=run),
+        lambda: world.answer(asked),
+        lambda: world.run(queued),
+        world.open_run,
+    ):
+        with pytest.raises(UnavailableError) as refused:
+            verb()
+        assert (refused.value.code, refused.value.status) == ("vault.kek_missing", 503)
+        assert snapshot() == before
+    settings.PALYRA_VAULT_KEK_DIR = unlocked
+    assert world.run(queued).state == "succeeded"
 
 
 def fail_first(monkeypatch: pytest.MonkeyPatch) -> Any:
