@@ -88,6 +88,15 @@ WIRE = frozenset(
 ) | {GOVERNANCE / "test_operation_matrix.py"}
 """What is said over HTTP, to whom and in which shape. The services behind it have tests of their own."""
 
+WALKS = frozenset(
+    {
+        "test_each_role_sees_exactly_the_pages_of_its_permissions",
+        "test_no_list_counts_or_asks_once_per_row",
+        "test_lists_are_walked_by_key_in_both_directions",
+    }
+)
+"""Every page of the console, for everybody, with all that it asks the database."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Write each test's needs into the report, so that the runner can tell a skip that must not be.
@@ -105,9 +114,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_stored(item: pytest.Item) -> bool:
-    is_words = item.path in WIRE or (item.path.parent == CONSOLE and item.path.stem != "test_pages")
+    is_words = item.path in WIRE or (item.path.parent == CONSOLE and _name_of(item) not in WALKS)
     if is_words:
         return item.get_closest_marker("postgres") is not None
     asked = set(getattr(item, "fixturenames", ()))
     marked = item.get_closest_marker("django_db") or item.get_closest_marker("postgres")
     return marked is not None or bool(asked & {"db", "transactional_db", "django_db_setup"})
+
+
+def _name_of(item: pytest.Item) -> str:
+    return str(getattr(item, "originalname", item.name))
