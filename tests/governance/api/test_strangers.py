@@ -8,6 +8,8 @@ import pytest
 from django.db import transaction
 
 from governance.freeze_scopes import FreezeScope
+from governance.journal.models import JournalEvent
+from governance.journal.sealing import seal
 from governance.models import Job
 from governance.operations.freezes import FreezeWishes, set_freeze
 from identity.models import Membership, Workspace
@@ -28,6 +30,10 @@ OWN = frozenset({"/api/v1/whoami", "/api/v1/tokens", "/api/v1/access/flags/{key}
 """What tells an outsider about themselves and their own workspace."""
 CATALOG = frozenset({"/api/v1/posture/{tool}", "/api/v1/tools/{name}"})
 """What stands in every workspace, with what it means there."""
+HASHES = frozenset({"/api/v1/journal/tile/{level}/{place}"})
+"""Parts of the one signed tree: who reads the journal of any workspace can check proofs against it."""
+ASKED = {"/api/v1/journal/consistency": "?from=1"}
+"""What a route cannot do without."""
 RULES = "/api/v1/policy-sets/{set_id}"
 """Rules belong to the installation: whoever may read them somewhere reads them, and nobody's calls."""
 READS = tuple(route for route in PRIVATE_ROUTES if route.method == "GET")
@@ -43,7 +49,8 @@ class Objects:
 
     def send(self, caller: Caller, route: Route) -> Answer:
         data = None if route.method in ("GET", "DELETE") else b"{}"
-        return caller.send(route.method, route.template.format(**self.ids), data)
+        path = route.template.format(**self.ids) + ASKED.get(route.template, "")
+        return caller.send(route.method, path, data)
 
 
 @pytest.fixture
@@ -76,10 +83,16 @@ def objects(world: World) -> Objects:
             "file_name": "baseline.cedar",
             "number": "1",
             "job_id": job_in(world).pk,
+            "hold_id": "hld_01JD0000000000000000000000",
+            "key_id": "sha256:" + 64 * "0",
+            "size": "1",
+            "first_seq": "0",
             **webhook_in(world),
             "tool": "echo",
             "preset_id": "lockdown",
-            "event_id": "evt_01JD0000000000000000000000",
+            "event_id": sealed_event_of(call["run_id"]),
+            "level": "0",
+            "place": "000.p/1",
             "recommendation_id": "rec:tighten:global::echo:disabled",
         }
     )
@@ -96,6 +109,13 @@ def freeze_in(world: World) -> str:
     now = utc_now()
     wishes = FreezeWishes(FreezeScope.AGENT, "does not concern a stranger", world.other_agent.id)
     return set_freeze(principal=owner_principal(world, now), wishes=wishes, now=now).id
+
+
+def sealed_event_of(run_id: str) -> str:
+    """Return the event that opened a run, with its place in the signed log."""
+    with transaction.atomic():
+        seal(now=utc_now())
+    return JournalEvent.objects.get(run_id=run_id, run_seq=1).pk
 
 
 def job_in(world: World) -> Job:
@@ -157,7 +177,7 @@ def test_a_stranger_writes_nothing_anywhere(world: World, objects: Objects) -> N
 
 
 def is_everywhere(route: Route) -> bool:
-    return route.template in OWN | CATALOG or route.template.startswith(RULES)
+    return route.template in OWN | CATALOG | HASHES or route.template.startswith(RULES)
 
 
 def test_an_owner_of_another_workspace_reads_only_what_is_theirs(
@@ -188,5 +208,5 @@ def test_an_owner_of_another_workspace_changes_nothing_here(
 def test_the_objects_of_these_tests_are_there(world: World, objects: Objects) -> None:
     owner = hold_every_scope(fresh(world.owner))
     for route in READS:
-        absent = route.template.endswith("/attestation")  # the call still waits
+        absent = route.template.endswith(("/attestation", "/evidence"))  # the call still waits
         assert absent or objects.send(owner, route).status_code == 200, str(route)
