@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from governance.journal import checkpoint_log
 from governance.journal.keys import hold_key, origin, signing_key
@@ -16,6 +16,8 @@ from kernel.record import Actor, Record
 from vault import services as vault
 from vault.types import KeyPurpose, Signer
 
+_INSTANT = timedelta(microseconds=1)
+"""No two keys begin at one moment, so that their times order them."""
 MOST_WAITING = 50_000
 """Events that the checkpoint of a rotation may seal at once; more of them are a sealer that stands still."""
 
@@ -33,7 +35,7 @@ def rotate(*, purpose: KeyPurpose, actor: Actor, now: datetime, record: Record) 
         _require_same_log(now)
     hold_key(purpose, alone=True)
     old_signer, old = signing_key(purpose, actor=actor, now=now)
-    turn = max(now, _last_used(purpose) or now)
+    turn = max(now, _last_used(purpose) or now, old.not_before + _INSTANT)
     new = vault.rotate_signing_key(purpose, now=turn)
     data = {"purpose": purpose.value, "key_id": new.key_id, "previous": old.key_id}
     event = record(event="journal.key_rotated", actor=actor, subject=new.key_id, now=now, data=data)
