@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError, UsageError
@@ -76,10 +76,23 @@ def target(path: Path) -> Iterator[TextIO]:
 
     A device or a pipe is refused: replacing it would destroy it.
     """
+    with _replaced(path, "w") as file:
+        yield file
+
+
+@contextmanager
+def binary_target(path: Path) -> Iterator[BinaryIO]:
+    """As `target`, for bytes."""
+    with _replaced(path, "wb") as file:
+        yield file
+
+
+@contextmanager
+def _replaced(path: Path, mode: str) -> Iterator[Any]:
     try:
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise UsageError(f"{path} is no regular file.", hint="-o - writes to standard output")
-        with replacing(path) as file:
+        with replacing(path, mode) as file:
             yield file
     except OSError as error:
         raise CliError(

@@ -55,9 +55,10 @@ class Journal:
     def act(self, verb: str, body: Mapping[str, Any], *, key: str) -> Answer:
         return self._connection.send(Query("POST", f"{self._path}/{verb}", body=present(body), key=key))
 
-    def evidence(self, call_id: str) -> Iterator[bytes]:
+    def evidence(self, call_id: str, *, reveal: bool) -> Answer:
         path = f"{API_PREFIX}/tool-calls/{quote(call_id, safe='')}/evidence"
-        return self._connection.pieces(Query("GET", path, patience=PATIENCE_OF_AN_EXPORT), "*/*")
+        params = present({"reveal": "true" if reveal else None})
+        return self._connection.send(Query("GET", path, params=params, patience=PATIENCE_OF_AN_EXPORT))
 
     def attestation(self, call_id: str) -> Answer:
         path = f"{API_PREFIX}/tool-calls/{quote(call_id, safe='')}/attestation"

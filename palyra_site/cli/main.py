@@ -20,17 +20,20 @@ from palyra_site.cli.commands import (
     approval_export,
     approval_watch,
     approvals,
+    attestation,
     auth,
     bootstrap,
     break_glass,
     calls,
     denials,
+    evidence,
     flags,
     freeze,
     grants,
     jobs,
     journal,
     journal_export,
+    journal_keeping,
     journal_verify,
     labels,
     login,
@@ -88,7 +91,10 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(jobs.app, name="jobs")
 journal_export.register(journal.app)
 journal_verify.register(journal.app)
+journal_keeping.register(journal.app)
 app.add_typer(journal.app, name="journal")
+app.add_typer(evidence.app, name="evidence")
+app.add_typer(attestation.app, name="attestation")
 app.add_typer(tools.app, name="tools")
 app.add_typer(posture.app, name="posture")
 app.add_typer(auth.app, name="auth")

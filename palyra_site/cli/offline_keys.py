@@ -34,6 +34,10 @@ class Anchors:
     known: tuple[Anchor, ...]
     left_out: tuple[str, ...] = ()
 
+    def all_ids(self) -> set[str]:
+        """Return the ids of all keys, whatever they may sign."""
+        return set(_by_id(one.key for one in self.known))
+
     def checkpoint_keys(self, origin: str) -> dict[str, bytes]:
         """Return the keys by id that may sign a checkpoint of this log."""
         return _by_id(one.key for one in self.known if _fits(one, CHECKPOINT, origin))

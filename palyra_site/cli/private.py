@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 from palyra_site.cli.failures import UsageError
 
@@ -38,14 +38,15 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
+def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
     """Yield a file of mode 0600 that takes the place of `path` when the block ends without an error.
 
-    Raises OSError; whatever goes wrong, `path` is as it was and nothing else is left.
+    It is one of text, or with `wb` of bytes. Raises OSError; whatever goes wrong, `path` is as it was and
+    nothing else is left.
     """
     descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -64,7 +64,6 @@ NOT_BUILT = {
     "devices and PKI": {"devices.read", "devices.pair", "devices.revoke", "pki.read", "pki.manage"},
     "provider credentials": {"auth_profiles.manage"},
     "sandbox": {"sandbox.configure"},
-    "journal": {"journal.verify"},
     "facades": {
         "compat.models.read", "compat.chat.create", "compat.responses.create", "compat.embeddings.create",
         "compat.tools.invoke", "mcp.use",
@@ -80,7 +79,7 @@ NO_ENFORCERS = frozenset(
 
 LOCAL = {
     "login", "logout", "up-check", "version", "completion", "profiles list", "profiles use", "profiles add",
-    "profiles remove", "auth access backfill",
+    "profiles remove", "auth access backfill", "evidence verify",
 }  # fmt: skip
 """Commands that ask nothing of the API beyond `whoami`, the health checks and one's own token."""
 ANY_ROUTE = {"api"}
@@ -240,6 +239,21 @@ COMMANDS = {
     "journal checkpoints": ["GET /journal/checkpoints"],
     "journal consistency": ["GET /journal/consistency"],
     "journal export": ["GET /journal/export"],
+    "journal verify": ["POST /journal/verify"],
+    "journal erase": ["POST /journal/erase"],
+    "journal hold set": ["POST /journal/holds"],
+    "journal hold list": ["GET /journal/holds"],
+    "journal hold lift": ["POST /journal/holds/{hold_id}/lift"],
+    "journal archive": ["POST /journal/archive"],
+    "journal archives": ["GET /journal/archives"],
+    "journal restore": ["POST /journal/archives/{first_seq}/restore"],
+    "journal rotate-key": ["POST /journal/rotate-key"],
+    "journal revoke-key": ["POST /journal/keys/{key_id}/revoke"],
+    "journal keys": ["GET /journal/keys"],
+    "journal cosign": ["POST /journal/checkpoints/{size}/cosignatures"],
+    "evidence get": ["GET /tool-calls/{call_id}/evidence"],
+    "attestation show": ["GET /tool-calls/{call_id}/attestation"],
+    "attestation verify": ["POST /attestations/verify"],
     "jobs list": ["GET /jobs"],
     "jobs show": ["GET /jobs/{job_id}"],
     "jobs wait": ["GET /jobs/{job_id}"],
@@ -247,9 +261,7 @@ COMMANDS = {
 }
 """The route that each command is there for; `show` and the like read the same object first."""
 UNREACHED = {
-    "GET /access/roles", "POST /tokens/leaked",
-    "GET /tool-calls/{call_id}/attestation", "GET /tool-calls/{call_id}/evidence", "POST /attestations/verify",
-    "POST /runs/{run_id}/raise-requests",
+    "GET /access/roles", "POST /tokens/leaked", "POST /runs/{run_id}/raise-requests",
     "GET /journal/tile/{level}/{place}", "GET /journal/tile/entries/{place}",
 }  # fmt: skip
 """Routes that only `palyra api` reaches."""

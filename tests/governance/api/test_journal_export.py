@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import stat
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from governance.api import views_journal_export
@@ -18,6 +22,8 @@ from kernel.clock import utc_now
 from kernel.errors import AuthenticationError
 from palyra_site.cli.offline import check_path
 from palyra_site.cli.offline_keys import read_anchors
+from tests.cli.journals import Signer
+from tests.cli.shell import Shell
 from tests.governance.api.stepping import fresh
 from tests.governance.api.test_answers import assert_problem
 from tests.governance.api.world import Caller, World
@@ -116,3 +122,85 @@ def test_the_head_of_an_answer_takes_nothing(sealed: World) -> None:
     answer = sealed.owner.send("HEAD", "journal/export", None)
     assert (answer.status_code, JournalEvent.objects.count()) == (200, before)
     assert JournalCheckpoint.objects.exists()
+
+
+def test_evidence_is_taken_and_checked_from_the_shell(sealed: World, shell: Shell) -> None:
+    call = sealed.agent.propose("no.such.tool", {})
+    assert call["state"] == "denied"
+    shell.on_request = served_to(sealed.owner)
+    bundle, keys = shell.home / "evidence.zip", shell.home / "keys.json"
+    keys.write_text(json.dumps(key_document(utc_now())))
+    taken = shell("evidence", call["id"], "-o", str(bundle))
+    assert (taken.code, taken.out) == (0, ""), taken.err
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
+
+    shell.on_request = None
+    verify = ("evidence", "verify", str(bundle))
+    assert (shell(*verify).code, "own keys" in shell(*verify).err) == (0, True)
+    checked = shell(*verify, "--key", str(keys), "--json")
+    assert (checked.code, checked.err, checked.requests) == (0, "", [])
+    assert [one["holds"] for one in json.loads(checked.out)["checks"]] == [True] * 6
+    assert shell(*verify, "--key", Signer().shown()).code == 12
+
+    for name in ("events.jsonl", "attestation.dsse.json", "manifest.json", "checkpoint.txt", "manifest.sig"):
+        changed(bundle, shell.home / "changed.zip", name)
+        result = shell("evidence", "verify", str(shell.home / "changed.zip"), "--key", str(keys))
+        assert (result.code, "false" in result.out) == (12, True), name
+    (shell.home / "cut.zip").write_bytes(bundle.read_bytes()[:-30])
+    assert shell("evidence", "verify", str(shell.home / "cut.zip")).code == 1
+    assert shell("evidence", "verify", str(shell.home / "nowhere.zip")).code == 1
+
+
+def changed(bundle: Path, into: Path, name: str) -> None:
+    """Copy a bundle, and in the file `name` put another letter or digit in the middle."""
+    with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(into, "w") as new:
+        for entry in old.namelist():
+            data = bytearray(old.read(entry))
+            if entry == name:
+                place = next(at for at in range(len(data) // 2, len(data)) if chr(data[at]).isalnum())
+                data[place] = ord("B") if data[place] != ord("B") else ord("C")
+            new.writestr(entry, bytes(data))
+
+
+def test_an_attestation_is_shown_and_judged_from_the_shell(sealed: World, shell: Shell) -> None:
+    call = sealed.agent.propose("no.such.tool", {})
+    shell.on_request = served_to(sealed.owner)
+    told = shell("attestation", "show", call["id"])
+    assert "verdict\tdeny" in told.out
+    file, keys = shell.home / "a.json", shell.home / "keys.json"
+    file.write_text(shell("attestation", "show", call["id"], "--json").out)
+    keys.write_text(json.dumps(key_document(utc_now())))
+    assert shell("attestation", "verify", str(file)).code == 0
+    offline = ("attestation", "verify", str(file), "--key", str(keys), "--json")
+    shell.on_request = None
+    assert (shell(*offline).code, json.loads(shell(*offline).out)["valid"]) == (0, True)
+
+    envelope = json.loads(file.read_text())
+    signature = envelope["signatures"][0]["sig"]
+    envelope["signatures"][0]["sig"] = ("B" if signature[0] != "B" else "C") + signature[1:]
+    file.write_text(json.dumps(envelope))
+    result = shell(*offline)
+    assert (result.code, json.loads(result.out)["code"]) == (12, "attestation.signature_invalid")
+    shell.on_request = served_to(sealed.owner)
+    assert shell("attestation", "verify", str(file)).code == 12
+    file.write_text("[]")
+    assert shell("attestation", "verify", str(file)).code == 2
+
+
+def served_to(caller: Caller) -> Callable[[httpx.Request], httpx.Response]:
+    """Let the shell's requests reach this installation as those of `caller`."""
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        path = request.url.raw_path.decode()
+        names = ("accept", "idempotency-key")
+        headers = {name.replace("-", "_"): request.headers[name] for name in names if name in request.headers}
+        answer: Any = caller.send(request.method, path, request.content or None, **headers)
+        content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=content)
+
+    return serve
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(home=tmp_path)
