@@ -26,6 +26,7 @@ from governance.freezes import freeze_over_request
 from governance.models import ToolCall
 from governance.selectors import CallView
 from identity.roles import Permission
+from identity.types import PrincipalKind
 from kernel.canonical import canonical
 from policy.selectors import tool_named
 from policy.set_selectors import require_set
@@ -78,6 +79,7 @@ def detail_facts(
         "subject": subject_name(request),
         "wish": wish(request.subject_type),
         "is_about_rules": request.subject_type == ABOUT_RULES,
+        "is_asked_by_person": request.requester_kind == PrincipalKind.USER,
         "is_open": is_open,
         "ask": request.context,
         "changes": _changes(request),

@@ -43,6 +43,10 @@ WORDS_ABOUT: dict[str, dict[str, str]] = {
         "allowed": "Allowed. The run may make more calls.",
         "denied": "Denied. What the run may do stays as it is.",
     },
+    SubjectType.ERASURE: {
+        "allowed": "Allowed. It is erased.",
+        "denied": "Denied. Nothing is erased.",
+    },
 }
 """What is said instead about questions that are not about a call."""
 
