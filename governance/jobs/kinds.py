@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from governance.jobs.journal_keeping import ARCHIVE, RESTORE, Archiving, Restoring
+from governance.jobs.journal_verifying import VERIFY, Verifying
 from governance.jobs.lifecycle import JobState
 from governance.models import Job
 from identity.roles import Permission
@@ -90,5 +91,10 @@ class Simulation:
         return run
 
 
-KINDS: dict[str, Kind] = {SIMULATION: Simulation(), ARCHIVE: Archiving(), RESTORE: Restoring()}
+KINDS: dict[str, Kind] = {
+    SIMULATION: Simulation(),
+    ARCHIVE: Archiving(),
+    RESTORE: Restoring(),
+    VERIFY: Verifying(),
+}
 """Every kind there is. A job of another kind, left by another version, fails when it is claimed."""

@@ -124,6 +124,7 @@ class EventName(StrEnum):
     JOURNAL_HOLD_LIFTED = "journal.hold_lifted"
     JOURNAL_INCONSISTENT = "journal.inconsistent"
     JOURNAL_EXPORTED = "journal.exported"
+    JOURNAL_VERIFIED = "journal.verified"
     JOURNAL_SUBJECT_ERASED = "journal.subject_erased"
     RECORD_VIEWED = "record.viewed"
     USER_CHANGED = "user.changed"

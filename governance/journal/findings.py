@@ -70,7 +70,8 @@ class Report:
     """What was looked at, what was found, and what was left out.
 
     `first_seq` and `end_seq` (exclusive) are the leaves that were read. `keys` maps each key that
-    signatures were checked with to what vouches for it. `skipped` names whatever was not checked.
+    signatures were checked with to what vouches for it. `skipped` names whatever was not checked. `first`
+    are findings, `told` what is only worth saying.
     """
 
     first_seq: int = 0
@@ -86,11 +87,13 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     first: list[Finding] = field(default_factory=list)
+    told: list[Finding] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
-        """Keep a finding that is among the first, and count it unless it is only worth saying."""
-        if len(self.first) < FINDINGS_KEPT:
-            self.first.append(finding)
+        """Keep a finding that is among the first; count it unless it is only worth saying."""
+        kept = self.told if finding.is_info else self.first
+        if len(kept) < FINDINGS_KEPT:
+            kept.append(finding)
         if not finding.is_info:
             self.counts[finding.code.value] += 1
 
@@ -117,7 +120,8 @@ class Report:
             "anchors": self.anchors,
             "keys": dict(self.keys),
             "skipped": list(self.skipped),
-            "findings": self.findings,
+            "findings_total": self.findings,
             "counts": dict(sorted(self.counts.items())),
-            "first_findings": [finding.to_json() for finding in self.first],
+            "findings": [finding.to_json() for finding in self.first],
+            "info": [finding.to_json() for finding in self.told],
         }

@@ -104,3 +104,26 @@ class HoldLifted:
 
     subject: str | None
     set_by: str
+
+
+@event(E.JOURNAL_VERIFIED)
+class Verified:
+    """What a verification read and found: `counts` has how many findings there are of each code.
+
+    Leaves `first_seq` up to `end_seq` of `tree_size` were read. `keys` are those that signatures were
+    checked with, `skipped` says in words what was left out.
+    """
+
+    first_seq: int
+    end_seq: int
+    tree_size: int
+    events: int
+    checkpoints: int
+    attestations: int
+    anchors: int
+    erased: int
+    archived: int
+    findings_total: int
+    counts: dict[str, Any]
+    skipped: list[str]
+    keys: list[str]

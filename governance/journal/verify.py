@@ -12,7 +12,7 @@ from datetime import datetime
 
 from django.conf import settings
 
-from governance.journal import checkpoint_log, note, verify_whole
+from governance.journal import checkpoint_log, note, verify_state, verify_whole
 from governance.journal.findings import Code, Finding, Report
 from governance.journal.keys import origin
 from governance.journal.merkle import TILE_WIDTH
@@ -43,6 +43,7 @@ class Options:
     last: int | None = None
     quick: bool = False
     payloads: bool = True
+    cross_check: bool = False
     against: tuple[Source, ...] = ()
     keys: tuple[bytes, ...] = ()
 
@@ -99,6 +100,8 @@ class Verification:
         self.report.anchors = anchors.checked
         if self._is_whole:
             yield from self._whole(payloads)
+        if options.cross_check:
+            yield from verify_state.divergences(self.report)
         self.report.erased = payloads.erased if payloads is not None else 0
 
     def _leaves(self, ring: KeyRing, name: str, payloads: Payloads | None) -> Iterator[list[Finding]]:
@@ -157,7 +160,8 @@ class Verification:
                 f"of {self._size} leaves those from {self._span.first} to {self._span.end - 1} were read;"
                 " events outside the log, runs and attestations are for a full verification"
             )
-        skipped.append("the state of calls, grants, budgets and policy was not compared with the events")
+        if not self._options.cross_check:
+            skipped.append("the state of calls, grants, budgets and policy was not compared with the events")
         if not self._sources():
             skipped.append("nothing held outside the database was compared")
 

@@ -115,7 +115,7 @@ class Attestations:
         if row.key_id not in named:
             yield "it names a key that did not sign it"
         keys = [self._ring.keys[key_id] for key_id in named if key_id in self._ring.keys]
-        if keys and not any(key.counts_at(recorded.time) for key in keys):
+        if keys and not any(key.counts_in_order(recorded.time, recorded.seq) for key in keys):
             yield "its key did not count any more when it was recorded, or not yet"
 
 

@@ -20,10 +20,11 @@ ROTATED = "journal.key_rotated"
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A published key, the time in which its signatures count, and the last size it may sign alone.
+    """A published key, and when its signatures count: by times of columns, and by places in the log.
 
-    `last_size` is the first checkpoint over the event of its successor; None while it has none. It
-    stands in the signed log, where times of columns do not.
+    `first_seq` and `end_seq` are the events of its own rotation and of its successor's, None for the first
+    key and the last. `last_size` is the first checkpoint over that successor's event. The log is signed,
+    columns are not; and it orders what clocks of several machines cannot.
     """
 
     key_id: str
@@ -31,14 +32,25 @@ class SigningKey:
     not_before: datetime
     retired_at: datetime | None
     revoked_at: datetime | None
+    first_seq: int | None = None
+    end_seq: int | None = None
     last_size: int | None = None
+
+    def counts_in_order(self, moment: datetime, seq: int | None) -> bool:
+        """Tell whether a signature counts whose event has this time, and this place unless it waits."""
+        if self.revoked_at is not None and moment >= self.revoked_at:
+            return False
+        if seq is None:
+            return self.end_seq is None
+        after = self.first_seq is None or seq > self.first_seq
+        return after and (self.end_seq is None or seq < self.end_seq)
 
     def counts_at(self, moment: datetime, size: int = 0) -> bool:
         """Tell whether a signature made at this time, over this many leaves, counts."""
         if moment < self.not_before or (self.last_size is not None and size > self.last_size):
             return False
-        ended = [end for end in (self.retired_at,) if end is not None and moment > end]
-        return not ended and (self.revoked_at is None or moment < self.revoked_at)
+        is_retired = self.retired_at is not None and moment > self.retired_at
+        return not is_retired and (self.revoked_at is None or moment < self.revoked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +77,23 @@ def key_ring(purpose: KeyPurpose, given: tuple[bytes, ...], *, ask_vault: bool) 
     vouched: dict[str, str] = {}
     faults: list[Finding] = []
     rows = list(JournalKey.objects.filter(purpose=purpose).order_by("not_before", "key_id"))
-    for row, after in zip(rows, [*rows[1:], None], strict=True):
+    places = [_seq_of(row.rotation_event) for row in rows]
+    for at, row in enumerate(rows):
         public = bytes(row.public_key)
         fault, proof = _standing(row, public, given, ask_vault=ask_vault)
         if fault:
             faults.append(Finding(Code.KEY_UNKNOWN, None, row.rotation_event, f"key {row.key_id}: {fault}"))
             continue
-        ends = _first_size_over(after.rotation_event) if after is not None else None
+        end = places[at + 1] if at + 1 < len(rows) else None
         keys[row.key_id] = SigningKey(
-            row.key_id, public, row.not_before, row.retired_at, row.revoked_at, ends
+            key_id=row.key_id,
+            public=public,
+            not_before=row.not_before,
+            retired_at=row.retired_at,
+            revoked_at=row.revoked_at,
+            first_seq=places[at] if at else None,
+            end_seq=end,
+            last_size=_first_size_over(end),
         )
         vouched[row.key_id] = proof
     return KeyRing(keys, tuple(faults), vouched)
@@ -104,8 +124,11 @@ def _is_announced(row: JournalKey) -> bool:
     return JournalLeaf.objects.filter(event_id=row.rotation_event).exists()
 
 
-def _first_size_over(event_id: str) -> int | None:
-    seq = JournalLeaf.objects.filter(event_id=event_id).values_list("seq", flat=True).first()
+def _seq_of(event_id: str) -> int | None:
+    return JournalLeaf.objects.filter(event_id=event_id).values_list("seq", flat=True).first()
+
+
+def _first_size_over(seq: int | None) -> int | None:
     if seq is None:
         return None
     sizes = JournalCheckpoint.objects.filter(tree_size__gt=seq).order_by("tree_size")

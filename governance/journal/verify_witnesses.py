@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from django.conf import settings
 
-from governance.journal import note
+from governance.journal import note, witnesses
 from governance.journal.findings import Code, Finding
 from governance.journal.models import JournalCheckpoint, JournalCosignature
 from governance.journal.verify_leaves import CHUNK
@@ -17,44 +16,24 @@ from kernel.errors import InvalidError, UnavailableError
 BEHIND = timedelta(hours=24)
 """How much newer than the newest witnessed checkpoint the newest one may be."""
 
-_COSIGNING = b"\x04"
-_KEY_BYTES = 32
 
-
-def witness_keys() -> dict[str, bytes]:
-    """Return the configured witnesses: names and raw public keys.
-
-    UnavailableError for an entry that is not `name+hash+key` of a cosigning key, with `@https://…` behind
-    it or not: a witness that cannot be checked is not left out.
-    """
-    found = {}
-    for entry in settings.PALYRA_JOURNAL_WITNESSES:
-        name, _, rest = entry.strip().partition("+")
-        digest, _, encoded = rest.partition("@http")[0].partition("+")
-        try:
-            raw = base64.b64decode(encoded, validate=True)
-        except ValueError:
-            raw = b""
-        key = raw[1:]
-        if (
-            raw[:1] != _COSIGNING
-            or len(key) != _KEY_BYTES
-            or note.key_hash(name, key, _COSIGNING).hex() != digest
-        ):
-            raise UnavailableError("not_ready", "A configured witness is no key of a cosigner.")
-        found[name] = key
-    return found
+def _witness_keys() -> Mapping[str, bytes]:
+    """Return the configured witnesses; a setting that cannot be read is not the same as none."""
+    try:
+        return witnesses.keys()
+    except ValueError as error:
+        raise UnavailableError("not_ready", "A configured witness cannot be read.") from error
 
 
 def witness_findings(size: int) -> Iterator[Finding]:
     """Check every stored cosignature, and that as many as are demanded stand under a recent checkpoint."""
-    witnesses, demanded = witness_keys(), settings.PALYRA_JOURNAL_REQUIRE_WITNESS
+    known, demanded = _witness_keys(), settings.PALYRA_JOURNAL_REQUIRE_WITNESS
     witnessed: int | None = None
     after = 0
     while rows := list(_cosigned(after, size)):
         for row in rows:
             lines = list(row.cosignatures.order_by("pk"))
-            faults, holding = _judged(row, lines, witnesses)
+            faults, holding = _judged(row, lines, known)
             yield from faults
             if demanded and holding >= demanded:
                 witnessed = row.tree_size
@@ -69,7 +48,7 @@ def _cosigned(after: int, size: int) -> list[JournalCheckpoint]:
 
 
 def _judged(
-    row: JournalCheckpoint, lines: list[JournalCosignature], witnesses: Mapping[str, bytes]
+    row: JournalCheckpoint, lines: list[JournalCosignature], known: Mapping[str, bytes]
 ) -> tuple[list[Finding], int]:
     """Return what is wrong with the lines, and how many witnesses stand under the checkpoint.
 
@@ -77,7 +56,7 @@ def _judged(
     """
     faults, holding = [], 0
     for line in lines:
-        key = witnesses.get(line.witness)
+        key = known.get(line.witness)
         if key is None:
             continue
         if _holds(row.note, line, key):

@@ -25,6 +25,7 @@ from governance.operations import (
     freezes,
     jobs as job_verbs,
     journal_keeping,
+    journal_verifying,
     simulations,
 )
 from governance.runs.turns import hold_run, hold_run_of_execution, hold_run_of_grant, hold_run_of_request
@@ -250,5 +251,6 @@ _PARTS: Mapping[str, Callable[[datetime], int]] = {
     "decisions_forgotten": _forget_decisions,
     "erasures_scrubbed": erasing.scrub,
     "archivings_started": journal_keeping.archive_when_due,
+    "verifications_started": journal_verifying.verify_when_due,
 }
 """What a sweep does, in this order."""

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from governance.jobs import services
+from governance.jobs import runner, services
 from governance.jobs.kinds import SIMULATION
 from governance.jobs.lifecycle import JobState
+from governance.journal.sealing import seal
 from governance.models import Job
 from governance.operations import jobs
 from identity.models import Workspace
@@ -85,7 +86,7 @@ def test_a_running_job_is_asked_to_stop(world: World, operator: Caller) -> None:
 @pytest.mark.django_db
 def test_without_the_permission_of_any_kind_there_is_nothing_to_see(world: World) -> None:
     job = queued(world)
-    for caller in (world.agent, world.approver, world.auditor, world.stranger):
+    for caller in (world.agent, world.approver, world.stranger):
         for path in ("jobs", f"jobs/{job.pk}"):
             assert caller.get(path).status_code == 403, path
         assert caller.post(f"jobs/{job.pk}/cancel").status_code == 403
@@ -147,3 +148,44 @@ def test_waiting_ends_when_the_job_does(committed_world: World) -> None:
     jobs.abandon(job=claimed, ended=services_ended, now=utc_now())
     thread.join(timeout=25)
     assert [one["state"] for one in found] == ["failed"]
+
+
+@pytest.mark.django_db
+def test_the_journal_is_verified_by_a_job_whose_answer_has_the_report(world: World) -> None:
+    seal(now=utc_now())
+    owner, body = world.owner, {"from": 0, "cross_check": True}
+    answer = owner.post("journal/verify", body, Idempotency_Key="verify")
+    started = answer.json()
+    assert (answer.status_code, started["kind"], started["state"]) == (202, "journal_verify", "queued")
+    replayed = owner.post("journal/verify", body, Idempotency_Key="verify")
+    assert (replayed.status_code, replayed.json()["id"]) == (202, started["id"])
+    again = owner.post("journal/verify", {})
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+
+    assert runner.work("w:1", utc_now) == 1
+
+    shown = owner.get(f"jobs/{started['id']}").json()
+    assert (shown["state"], shown["result"]["clean"], shown["result"]["findings"]) == ("succeeded", True, [])
+    assert shown["done"] == shown["total"] == shown["result"]["events"] > 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"from": -1}, 422, "invalid"),
+        ({"to": "7"}, 422, "invalid"),
+        ({"quick": 1}, 422, "invalid"),
+        ({"against": "/etc/passwd"}, 400, "unknown_field"),
+        ({"from": 10**9}, 422, "invalid_range"),
+        ({"from": 5, "to": 4}, 422, "invalid_range"),
+        ({"to": 2**60}, 400, "malformed_json"),
+    ],
+)
+def test_a_wish_to_verify_that_cannot_be_fulfilled(
+    world: World, body: object, status: int, code: str
+) -> None:
+    seal(now=utc_now())
+    answer = world.owner.post("journal/verify", body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert not Job.objects.exists()

@@ -30,7 +30,11 @@ from tests.governance.api.world import Answer, Caller, World, add_agent, add_per
 GUARDED = tuple(route for route in ROUTES if route.permission is not None)
 REFUSALS = frozenset({"role_required", "insufficient_scope", "step_up_required", "feature_disabled"})
 OF_THE_INSTANCE = frozenset(
-    {("POST", "/api/v1/policy-sets/{set_id}/validate"), ("GET", "/api/v1/journal/export")}
+    {
+        ("POST", "/api/v1/policy-sets/{set_id}/validate"),
+        ("GET", "/api/v1/journal/export"),
+        ("POST", "/api/v1/journal/verify"),
+    }
 )
 """What all workspaces share: a role in one is not enough. Other such verbs look at their body first."""
 DECIDED_INSIDE = {
