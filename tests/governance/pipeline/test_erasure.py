@@ -17,12 +17,23 @@ from approvals.services import ReviewOutcome
 from approvals.types import ReviewInput
 from governance import pipeline
 from governance.journal.attestations import attestation_keys
+from governance.journal.keys import public_keys
 from governance.journal.ledger import record
-from governance.journal.models import Attestation, JournalEvent, JournalSubjectKey, LegalHold
+from governance.journal.models import (
+    Attestation,
+    JournalCheckpoint,
+    JournalEvent,
+    JournalSubjectKey,
+    LegalHold,
+)
+from governance.journal.proof import check
+from governance.journal.proving import proof_of
 from governance.journal.reading import open_all, open_data
+from governance.journal.verify import Options, Verification
 from governance.models import IdempotencyRecord, Run, ToolCall
 from governance.operations import runs
 from governance.operations.erasing import ask_to_erase, scrub
+from governance.operations.sealing import seal_pending
 from identity import agents, people, rollout
 from identity.memberships import grant_membership
 from identity.models import Agent, ApiToken, Membership, User, Workspace
@@ -48,6 +59,7 @@ from tests.governance.pipeline.world import (
     authenticated,
 )
 from tests.racing import at_once
+from vault.types import KeyPurpose
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WORD = "Erika Mustermann"
@@ -399,6 +411,29 @@ def test_two_answers_at_once_erase_once(world: World, second_owner: User) -> Non
     codes = at_once(act, act)
     assert "" in codes
     assert JournalEvent.objects.filter(type="journal.subject_erased", subject=run).count() == 1
+
+
+def test_every_proof_holds_and_a_verification_finds_nothing_but_what_was_erased(
+    world: World, second_owner: User
+) -> None:
+    run = closed(world)
+    seal_all()
+    proved = JournalEvent.objects.get(run_id=run, type="tool_call.proposed")
+    size = JournalCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
+    proof = proof_of(proved, size)
+    erased(world, run, second_owner)
+    seal_all()
+    assert proof_of(proved, size) == proof
+    keys = public_keys(KeyPurpose.CHECKPOINT)
+    assert check(proof, keys).ok
+    report = Verification(Options(cross_check=True), utc_now()).run()
+    assert report.is_clean, report.first
+    assert report.erased >= JournalEvent.objects.filter(run_id=run).count()
+
+
+def seal_all() -> None:
+    while seal_pending(utc_now()):
+        pass
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="one file that holds everything")
