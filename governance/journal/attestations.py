@@ -97,7 +97,7 @@ def judge(text: str) -> Judgement:
     vouches only for what the journal recorded while the key counted, which nobody can add to afterwards.
     Codes: those of `verify_envelope`, and `attestation.key_out_of_window`.
     """
-    code = "attestation.key_unknown"
+    code = _form_of(text)
     for key_id, window in _windows().items():
         try:
             statement = verify_envelope(text, {key_id: window.public_key})
@@ -110,6 +110,15 @@ def judge(text: str) -> Judgement:
         else:
             return Judgement("ok", statement, key_id, is_recorded=row is not None)
     return Judgement(code)
+
+
+def _form_of(text: str) -> str:
+    """Return what is wrong with an envelope by itself, `attestation.key_unknown` where nothing is."""
+    try:
+        verify_envelope(text, {})
+    except InvalidError as error:
+        return error.code
+    return "attestation.key_unknown"
 
 
 def _vouches(window: Window, row: Attestation | None) -> bool:

@@ -17,24 +17,26 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.apps import apps
 from django.conf import settings
 from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from governance import runner
 from governance.evidence_bundle import pack, sign
+from governance.journal.erase import erase, hold, reach_of
 from governance.journal.ledger import record
 from governance.journal.models import JournalArchive, JournalEvent, JournalKey, JournalLeaf
 from governance.journal.reading import open_data
 from governance.journal.rotation import rotate
-from governance.operations import sealing
+from governance.operations import runs, sealing
 from governance.operations.evidence import EvidenceFile, take_evidence
 from governance.selectors import CallView
 from kernel.canonical import canonical, digest_bytes
 from kernel.clock import utc_now
 from kernel.errors import AuthenticationError, NotFoundError, RefusedError, UnavailableError
 from tests.governance.pipeline import test_attested as ends
-from tests.governance.pipeline.world import World
+from tests.governance.pipeline.world import World, again
 from tests.support_append_only import guards_lifted
 from vault import services as vault
 from vault.types import KeyPurpose, Signer
@@ -502,3 +504,33 @@ def test_a_rotated_key_is_announced_by_the_log_like_the_first(world: World, tmp_
     files = opened(take(world, view))
     assert json.loads(files["manifest.sig"])["keyid"] != before.pk
     assert check(files, tmp_path)[0] == 0
+
+
+def test_what_was_erased_stays_proven_and_no_salt_is_left_to_guess_with(world: World, tmp_path: Path) -> None:
+    view = ends.succeeded(world)
+    before = opened(take(world, view, reveal=True))
+    assert set(json.loads(before["salts.json"])["call"]) == {"input", "output"}
+    salt = bytes(view.call.salt)
+    now, actor = utc_now(), world.person(world.owner).actor()
+    runs.cancel_run(run_id=view.call.run_id, principal=world.agent, reason="done", now=now)
+    with transaction.atomic():
+        reach = hold(reach_of(view.call.run_id))
+        erase(
+            reach,
+            reason="request 4711",
+            request_id="apr_",
+            single_operator=False,
+            actor=actor,
+            now=now,
+            record=record,
+        )
+    stored = [repr(row) for model in apps.get_models() for row in model._default_manager.values_list()]
+    assert not any(repr(salt)[2:-1] in row for row in stored)
+    files = opened(take(world, again(view), reveal=True))
+    told = json.loads(files["salts.json"])
+    assert told["call"] == {}
+    own = {line["envelope"]["id"] for line in lines_of(files) if line["envelope"]["run"]}
+    assert not own & set(told["events"])
+    assert json.loads(files["manifest.json"])["recorded"] is None
+    code, text = check(files, tmp_path)
+    assert code == 0, text
