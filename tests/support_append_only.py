@@ -12,7 +12,7 @@ from django.test import TransactionTestCase
 _POSTGRESQL = """
 SELECT t.tgname, c.relname, pg_get_triggerdef(t.oid) FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE NOT t.tgisinternal AND p.proname = 'palyra_append_only'
+WHERE NOT t.tgisinternal AND p.proname LIKE 'palyra_append_only%'
 """
 _SQLITE = """
 SELECT name, tbl_name, sql FROM sqlite_master
