@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import yaml
 from django.db import transaction
+from jsonschema import Draft202012Validator
 
 from governance import authority
 from governance.journal import proof
@@ -31,6 +33,7 @@ from kernel.errors import RefusedError, UnavailableError
 from tests.governance.api.stepping import fresh
 from tests.governance.api.test_answers import assert_problem
 from tests.governance.api.test_lists import walk
+from tests.governance.api.test_openapi import COMMITTED
 from tests.governance.api.world import Caller, World
 from tests.support_append_only import guards_lifted
 from vault.types import KeyPurpose
@@ -405,6 +408,25 @@ def lines(caller: Caller, path: str, **headers: str) -> list[dict[str, Any]]:
     answer: Any = caller.get(path, Accept=LINES, **headers)
     assert answer.status_code == 200, answer.content
     return [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+
+
+def test_answers_fit_their_schemas_member_for_member(world: World) -> None:
+    world.agent.open_run()
+    sealed()
+    world.agent.open_run()
+    document = yaml.safe_load(COMMITTED.read_text())
+    newest = fresh(world.owner).get(LIST).json()
+    for name, body in (
+        ("JournalEventList", newest),
+        ("JournalEventList", world.auditor.get(LIST).json()),
+        ("JournalEventList", world.owner.get(f"{LIST}?order=asc").json()),
+        ("JournalEvent", world.owner.get(f"{LIST}/{newest['data'][0]['id']}").json()),
+        ("JournalConsistency", world.auditor.get("journal/consistency?from=1").json()),
+        ("CheckpointList", world.auditor.get("journal/checkpoints").json()),
+    ):
+        validator = Draft202012Validator({"$ref": f"#/components/schemas/{name}", **document})
+        assert [error.message for error in validator.iter_errors(body)] == []
+        assert set(body) == set(document["components"]["schemas"][name]["properties"])
 
 
 def test_nobody_writes_through_these_routes(world: World) -> None:
