@@ -19,6 +19,7 @@ from governance.admin.paging import choice_filter, list_page, text_filter
 from governance.admin.timeline import steps_of
 from governance.admin.verbs import Answered, Offer, form_of, offer
 from governance.call_state import OPEN_STATES, CallState
+from governance.evidence_checks import call_checks
 from governance.input_schemas import input_of, schema_of_tool
 from governance.operations import runs
 from governance.prompts import parameters_view
@@ -37,6 +38,7 @@ from policy.selectors import tool_named
 
 STATES = tuple(state.value for state in CallState)
 STREAMS = ("stdout", "stderr")
+STEP_UP = "step_up_required"
 _IN_ORDER: dict[str, object] = {"properties": {name: {} for name in STREAMS}}
 
 
@@ -114,6 +116,9 @@ def shown(visit: Visit, call_id: str, answered: Answered | None = None) -> HttpR
             "resolve": form_of(visit, "resolve", resolve_offer(visit, view), answered),
             "outcomes": [("", "Choose"), *((one, one.capitalize()) for one in OUTCOMES)],
             "longest_note": LONGEST_NOTE,
+            "checks": call_checks(view),
+            "evidence": form_of(visit, "evidence", evidence_offer(visit, view), answered),
+            "may_reveal": visit.refusal(Permission.JOURNAL_REVEAL, call.workspace_id) in (None, STEP_UP),
         },
         status=answered.told.status if answered else 200,
     )
@@ -155,6 +160,13 @@ def resolve_offer(visit: Visit, view: CallView) -> Offer:
         blocked=stands,
         fresh=True,
     )
+
+
+def evidence_offer(visit: Visit, view: CallView) -> Offer:
+    """Return whether this person may take the evidence away, or the reason in words."""
+    going_on = "" if view.attestation else "The call has not ended, so nothing is attested yet."
+    place = view.call.workspace_id
+    return offer(visit, Permission.JOURNAL_EXPORT, workspace_id=place, blocked=going_on)
 
 
 def _may_cancel(visit: Visit, owner_id: str, workspace_id: str) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from governance.admin.isolation import degraded_words
-from governance.journal.models import JournalEvent, JournalPending
+from governance.journal import sealing_state
+from governance.journal.models import JournalCheckpoint, JournalEvent, JournalPending
 from sandbox.lifecycle import ExecutionState
 from sandbox.models import Execution, SandboxProbe
 from sandbox.selectors import live_probes, worker_seen
@@ -45,10 +46,21 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """The last event and how many events wait to be sealed, counted up to a bound."""
+    """How the journal and its sealing stand.
+
+    `state` is sealed, lagging, stalled or inconsistent. `unsealed` is counted up to a bound, `lag` is how
+    long the oldest event has waited.
+    """
 
     last: JournalEvent | None
     unsealed: str
+    state: str
+    lag: timedelta
+    checkpoint: JournalCheckpoint | None
+
+    @property
+    def is_alarm(self) -> bool:
+        return self.state in ("stalled", "inconsistent")
 
 
 def tiers(now: datetime) -> tuple[Tier, ...]:
@@ -92,11 +104,18 @@ def workers(now: datetime) -> Workers:
     )
 
 
-def journal_state() -> JournalState:
-    """Return the last event and the unsealed tail."""
+def journal_state(now: datetime) -> JournalState:
+    """Return the last event, the unsealed tail and what sealing says of itself."""
     last = JournalEvent.objects.order_by("-pk").defer("envelope").first()
-    tail = len(JournalPending.objects.values_list("pk", flat=True)[: MOST_COUNTED + 1])
-    return JournalState(last, _bounded(tail))
+    waiting = JournalPending.objects.order_by("n")
+    oldest = waiting.values_list("event__time", flat=True).first()
+    lag = max(timedelta(), now - oldest) if oldest else timedelta()
+    refusal = sealing_state.refusal(now)
+    state = "lagging" if lag > sealing_state.LAG_SHOWN else "sealed"
+    if refusal is not None:
+        state = "inconsistent" if refusal.code == "journal_inconsistent" else "stalled"
+    tail = len(waiting.values_list("pk", flat=True)[: MOST_COUNTED + 1])
+    return JournalState(last, _bounded(tail), state, lag, sealing_state.newest_checkpoint())
 
 
 def _bounded(count: int) -> str:

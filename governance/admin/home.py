@@ -71,7 +71,7 @@ def index(visit: Visit) -> HttpResponse:
             "reasons": denials(visit) if calls else None,
             "tiers": tiers(visit.now) if visit.holds(Permission.TOOLS_READ) else None,
             "workers": workers(visit.now) if calls else None,
-            "journal": journal_state() if visit.holds(Permission.JOURNAL_READ) else None,
+            "journal": journal_state(visit.now) if visit.holds(Permission.JOURNAL_READ) else None,
             "steps": checklist(visit),
         }
         | switch(visit),

@@ -125,6 +125,7 @@ def _frame(visit: Visit) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "",
         "banners": banners(visit),
         "frozen": frozen(visit),
+        "sees_journal": visit.holds(Permission.JOURNAL_READ),
     }
 
 

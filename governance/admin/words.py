@@ -81,7 +81,21 @@ _LOOKS: dict[str, Look] = {
     "superseded": Look("off", "dash", "Superseded"),
     "released": Look("off", "dash", "Released"),
     "discarded": Look("off", "dash", "Discarded"),
-    "archived": Look("off", "dash", "Archived"),
+    "archived": Look("off", "box", "Archived"),
+    "redacted": Look("off", "lock", "Redacted"),
+    "erased": Look("off", "ban", "Erased"),
+    "sealed": Look("ok", "seal", "Sealed"),
+    "unsealed": Look("hold", "clock", "Not sealed yet"),
+    "unlogged": Look("bad", "alert", "Not in the log"),
+    "unreadable": Look("bad", "alert", "Unreadable"),
+    "stalled": Look("bad", "alert", "Stalled"),
+    "inconsistent": Look("bad", "alert", "Inconsistent"),
+    "lagging": Look("warn", "clock", "Lagging"),
+    "holds": Look("ok", "check", "Holds"),
+    "broken": Look("bad", "cross", "Does not hold"),
+    "unchecked": Look("off", "dash", "Not checked"),
+    "retired": Look("off", "clock", "Retired"),
+    "lifted": Look("off", "dash", "Lifted"),
     "skipped": Look("off", "dash", "Skipped"),
 }
 
@@ -148,13 +162,17 @@ _EVENT_ICONS = {
     "attestation": "seal", "run": "run", "policy": "policy", "tool": "tool", "posture": "tool",
     "allowlist": "tool", "skill": "box", "agent": "agent", "token": "key", "login": "lock",
     "step_up": "lock", "factor": "lock", "user": "hand", "membership": "hand", "request": "ban",
-    "journal": "journal", "sandbox": "box", "system": "pulse",
-    "flag": "check", "access": "check",
+    "journal": "journal", "record": "journal", "sandbox": "box", "system": "pulse",
+    "flag": "check", "access": "check", "freeze": "ban", "webhook": "call", "subscription": "call",
+    "job": "run", "label": "alert", "reservation": "pulse", "budget": "pulse", "approvals": "inbox",
+    "recommendation": "hand", "sensitive_rule": "tool", "tool_call_config": "tool", "publisher": "box",
+    "workspace": "place", "workspace_root": "place", "team": "people", "invitation": "people",
+    "share": "people", "login_session": "lock", "identity": "lock", "auth": "alert",
 }  # fmt: skip
 _EVENT_TONES = {
     "denied": "bad", "refused": "bad", "failed": "bad", "revoked": "bad", "lost": "warn", "expired": "off",
     "cancelled": "off", "requested": "hold", "reviewed": "hold", "recorded": "ok", "finished": "ok",
-    "succeeded": "ok",
+    "succeeded": "ok", "rejected": "bad", "inconsistent": "bad", "erased": "off", "verified": "ok",
 }  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from django.test.utils import CaptureQueriesContext
 
 from governance.admin.site import PAGES, site
 from governance.admin.verbs import NEEDS
-from governance.models import Run
+from governance.journal.models import JournalEvent
+from governance.journal.sealing import seal
+from governance.models import Run, ToolCall
 from governance.notifications.models import WebhookEndpoint
 from governance.operations import webhooks
 from identity.models import Agent, ApiToken
@@ -85,7 +87,9 @@ def paths_of(world: World) -> dict[str, str]:
     view = count_words(world.agent)
     rules = draft_set(person(world.owner))
     simulated(rules)
+    seal(now=utc_now())
     ids = {
+        "event_id": JournalEvent.objects.filter(call_id=view.call.pk).values_list("pk", flat=True)[0],
         "set_id": rules.pk,
         "file": rules.files.values_list("name", flat=True)[0],
         "number": "1",
@@ -378,9 +382,14 @@ def test_the_policy_page_can_be_linked_to_by_rule(world: World) -> None:
 def test_the_journal_of_another_workspace_stays_closed_to_its_readers(world: World) -> None:
     elsewhere = propose(world.agent, "no.such.tool", {}).call
     Run.objects.filter(pk=elsewhere.run_id).update(workspace_id="wsp_elsewhere")
+    ToolCall.objects.filter(pk=elsewhere.pk).update(workspace_id="wsp_elsewhere")
+    event = JournalEvent.objects.filter(call_id=elsewhere.pk).values_list("pk", flat=True)[0]
     path = f"/admin/journal/?run={elsewhere.run_id}"
-    assert elsewhere.run_id in sign_in(world.owner).get(path).content.decode().partition("<table")[2]
-    assert "<table" not in sign_in(world.auditor).get(path).content.decode()
+    owner, auditor = sign_in(world.owner), sign_in(world.auditor)
+    assert event in owner.get(path).content.decode()
+    assert "/admin/journal/evt_" not in auditor.get(path).content.decode()
+    for path in (f"/admin/journal/{event}/", f"/admin/journal/{event}/proof/"):
+        assert auditor.get(path).status_code == 404
 
 
 def test_a_database_that_is_down_gives_a_calm_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
