@@ -76,7 +76,7 @@ def apply(outcome: ReviewOutcome, principal: Principal, now: datetime) -> None:
     held = permissions_of_user(user_id=request.requester_id, workspace_id=request.workspace_id, now=now)
     if Permission.JOURNAL_ERASE not in held:
         raise RefusedError("role_required", "Who asked for this may not erase any more.")
-    reach = erase.hold(erase.reach_of(wish.subject))
+    reach = erase.hold(erase.reach_of(wish.subject), now)
     if reach.workspace_id != request.workspace_id:
         raise ConflictError("conflict", "By now it reaches further than what was asked about; ask again.")
     erase.erase(

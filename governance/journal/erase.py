@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Max, Min
+from django.db.models import Max, OuterRef, Subquery
 
 from approvals import erasing as approvals
 from governance import erased_rows as rows
 from governance.journal import holds
-from governance.journal.models import JournalEvent, JournalSubjectKey
+from governance.journal.models import JournalPayload, JournalSubjectKey
 from governance.labelling import holder_of, own_holder
 from governance.models import Run, ToolCall
 from identity import erasing as identity
@@ -64,7 +64,7 @@ def reach_of(subject: str) -> Reach:
     raise NotFoundError("not_found", "There is nothing of this id that could be erased.")
 
 
-def hold(reach: Reach) -> Reach:
+def hold(reach: Reach, now: datetime) -> Reach:
     """Hold the subject and its runs, and return its reach as it is now.
 
     Raises ConflictError `erasure_still_active` while it can write new records (an active agent or person,
@@ -79,7 +79,7 @@ def hold(reach: Reach) -> Reach:
         _hold_runs(some)
     if held.principal_id and approvals.is_waiting(requester_id=held.principal_id):
         raise _active("A question of it waits for an answer.")
-    _require_no_hold(held)
+    _require_no_hold(held, now)
     return held
 
 
@@ -175,22 +175,29 @@ def _active(sentence: str) -> ConflictError:
     return ConflictError("erasure_still_active", sentence)
 
 
-def _require_no_hold(reach: Reach) -> None:
-    keys = [pk for some in _chunks((reach.subject, *reach.runs)) for pk in _keys_of(some)]
-    spans = [_span(some) for some in _chunks(keys)]
-    since = min((first for first, _ in spans if first is not None), default=None)
-    until = max((last for _, last in spans if last is not None), default=None)
-    period = None if since is None or until is None else (since, until)
+def _require_no_hold(reach: Reach, now: datetime) -> None:
+    period = _period_of(reach, now)
     for some in [*_chunks(reach.runs), ()]:
         found = holds.standing(reach.subject, some, period)
         if found is not None:
             raise ConflictError("legal_hold", "A legal hold stands against this.", extra={"hold": found.pk})
 
 
-def _span(keys: Sequence[str]) -> tuple[datetime | None, datetime | None]:
-    """Return when the first and the last event under these keys happened."""
-    found = JournalEvent.objects.filter(payload__key__in=keys).aggregate(first=Min("time"), last=Max("time"))
-    return found["first"], found["last"]
+def _period_of(reach: Reach, now: datetime) -> tuple[datetime, datetime] | None:
+    """Return from when to when something was written under the keys, None when there are none.
+
+    What was archived away is no row any more: a key that has no event left may have had one until now.
+    """
+    since: list[datetime] = []
+    until: list[datetime] = []
+    under = JournalPayload.objects.filter(key=OuterRef("pk")).order_by().values("key")
+    newest = under.annotate(last=Max("event__time")).values("last")
+    for some in _chunks((reach.subject, *reach.runs)):
+        keys = JournalSubjectKey.objects.filter(subject__in=some, destroyed_at__isnull=True)
+        for first, last in keys.annotate(last=Subquery(newest)).values_list("created_at", "last"):
+            since.append(first)
+            until.append(last or now)
+    return (min(since), max(until)) if since else None
 
 
 def _keys_of(subjects: Sequence[str]) -> list[str]:

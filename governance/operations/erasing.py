@@ -48,7 +48,7 @@ def ask_to_erase(
             at = signing_in.step_up(principal=principal, code=otp, now=now)
             principal = replace(principal, auth_strength=AuthStrength.FRESH_MFA, authenticated_at=at)
         with transaction.atomic(durable=True):
-            reach = erase.hold(erase.reach_of(subject))
+            reach = erase.hold(erase.reach_of(subject), now)
             _require_eraser(principal, reach, now)
             resource = EntityRef("Workspace", reach.workspace_id)
             authority.require_policy(principal, Permission.JOURNAL_ERASE, resource, reach.workspace_id, now)

@@ -41,6 +41,19 @@ def test_one_asks_with_a_code_and_another_allows_it(world: World, second_owner: 
     assert world.owner.get(f"runs/{run}").json()["purpose"] == ""
 
 
+def test_whoever_is_the_only_one_to_hold_the_permission_answers_alone_and_the_event_says_so(
+    world: World,
+) -> None:
+    run = closed(world)
+    asked = world.owner.post(PATH, wish(run, otp=world.owner.code(steps=-1)))
+    assert asked.status_code == 202, asked.content
+    answer = {"decision": "allow", "comment": "seen the letter", "otp": world.owner.code()}
+    answered = world.owner.post(f"approvals/{asked.json()['approval']}/decision", answer)
+    assert answered.status_code == 200, answered.content
+    fact = JournalEvent.objects.get(type="journal.subject_erased", subject=run)
+    assert open_data(fact)["single_operator"] is True
+
+
 def test_without_a_code_one_is_asked_for(world: World) -> None:
     refused = world.owner.post(PATH, wish(closed(world)))
     assert (refused.status_code, refused.json()["code"]) == (401, "step_up_required")
