@@ -29,7 +29,9 @@ from sandbox.attestation import (
 from sandbox.models import Execution
 from sandbox.types import Outcome
 
-ENFORCED_KEYS = ("userns", "pidns", "netns", "ipcns", "utsns", "cgroupns", "nnp", "seccomp", "caps")
+ENFORCED_KEYS = (
+    "userns", "pidns", "netns", "ipcns", "utsns", "cgroupns", "mountns", "nnp", "seccomp", "caps",
+)  # fmt: skip
 
 
 def attest(
@@ -151,11 +153,12 @@ def _backend(execution: Execution | None) -> BackendFacts | None:
     if execution is None or not execution.enforcement:
         return None
     effective = execution.enforcement.get("effective", {})
+    spaces = {("mountns" if name == "mnt" else f"{name}ns") for name in effective.get("namespaces", ())}
     return BackendFacts(
         tier=execution.tier,
         version=(effective.get("bwrap") or {}).get("version"),
-        capabilities=(),
-        enforced=tuple(key for key in ENFORCED_KEYS if effective.get(key)),
+        capabilities=tuple(effective.get("imports", ())),
+        enforced=tuple(key for key in ENFORCED_KEYS if effective.get(key) or key in spaces),
         not_enforced=tuple(execution.enforcement.get("degraded", ())),
     )
 
