@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from asgiref.sync import async_to_sync
 from django.db import transaction
+from django.test import AsyncClient
 from jsonschema import Draft202012Validator
 
 from governance import authority
@@ -402,6 +404,16 @@ def test_a_tail_that_opens_payloads_is_recorded_once(world: World) -> None:
     assert event["data"]["input"] == {"path": "README.txt"}
     (view,) = views()
     assert open_data(view) == {"what": "journal.events", "count": None, "ids": []}
+
+
+def test_the_main_listener_goes_on_with_the_tail(world: World) -> None:
+    """What comes then: `tests.governance.streams.test_tail`."""
+    sent = {"Authorization": f"Bearer {world.owner.token}", "Accept": "text/event-stream"}
+    answer: Any = async_to_sync(AsyncClient().get)(f"/api/v1/{LIST}?type=run.*", headers=sent)
+    assert (answer.status_code, answer.is_async) == (200, True)
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def lines(caller: Caller, path: str, **headers: str) -> list[dict[str, Any]]:
