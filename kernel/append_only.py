@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
 
 _FUNCTION = "palyra_append_only"
+_ROWS, _TRUNCATE = 1 | 2 | 8 | 16, 2 | 32
+"""`tgtype` of PostgreSQL: for each row before DELETE or UPDATE, and before TRUNCATE."""
+
 _REPLACES = 'WHEN EXISTS (SELECT 1 FROM "{table}" WHERE {same})'
 
 
@@ -41,6 +45,16 @@ class AppendOnly:
         """Return the statements that make the table append-only."""
         return _postgresql(self) if vendor == "postgresql" else _sqlite(self)
 
+    def definitions(self, vendor: str) -> tuple[tuple[str, str], ...]:
+        """Return each trigger with what the database has to say about it (`missing`)."""
+        if vendor != "postgresql":
+            return tuple(zip(self.names(vendor), self.create(vendor), strict=True))
+        rows, truncate = self.names(vendor)
+        return (
+            (rows, _fires(self.table, _ROWS, _body(_lets(self)))),
+            (truncate, _fires(self.table, _TRUNCATE, _body(""))),
+        )
+
     def drop(self, vendor: str) -> tuple[str, ...]:
         """Return the statements of the reverse migration."""
         on = f' ON "{self.table}"' if vendor == "postgresql" else ""
@@ -48,23 +62,36 @@ class AppendOnly:
 
 
 def missing(connection: BaseDatabaseWrapper, guards: tuple[AppendOnly, ...]) -> tuple[str, ...]:
-    """Return the names of triggers that do not exist, or exist and are switched off."""
+    """Return the names of triggers that do not exist, are switched off, or do something else."""
+    read = _postgresql_triggers if connection.vendor == "postgresql" else _sqlite_triggers
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')")
-        else:
-            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        present = {row[0] for row in cursor.fetchall()}
-    return tuple(name for guard in guards for name in guard.names(connection.vendor) if name not in present)
+        present = read(cursor)
+    expected = [one for guard in guards for one in guard.definitions(connection.vendor)]
+    return tuple(name for name, definition in expected if present.get(name) != definition)
+
+
+def _sqlite_triggers(cursor: CursorWrapper) -> dict[str, str]:
+    cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    return dict(cursor.fetchall())
+
+
+def _postgresql_triggers(cursor: CursorWrapper) -> dict[str, str]:
+    cursor.execute(
+        "SELECT t.tgname, c.relname, t.tgtype, p.prosrc FROM pg_trigger t"
+        " JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_class c ON c.oid = t.tgrelid"
+        " WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL"
+        " AND pg_table_is_visible(c.oid)"
+    )
+    return {name: _fires(table, kind, body) for name, table, kind, body in cursor.fetchall()}
+
+
+def _fires(table: str, kind: int, body: str) -> str:
+    return f"{table} {kind} {body.strip()}"
 
 
 def _postgresql(guard: AppendOnly) -> tuple[str, ...]:
     rows, truncate = guard.names("postgresql")
-    lets = f"IF TG_OP = 'DELETE' AND ({guard.deletable}) THEN RETURN OLD; END IF; " if guard.deletable else ""
-    if guard.erasable:
-        lets += (
-            f"IF TG_OP = 'UPDATE' AND ({_emptied(guard, 'IS NOT DISTINCT FROM')}) THEN RETURN NEW; END IF; "
-        )
+    lets = _lets(guard)
     function = f"{_FUNCTION}_{guard.table}" if lets else _FUNCTION
     return (
         _postgresql_function(_FUNCTION, ""),
@@ -76,11 +103,21 @@ def _postgresql(guard: AppendOnly) -> tuple[str, ...]:
     )
 
 
+def _lets(guard: AppendOnly) -> str:
+    """Return the statements that let go what may go."""
+    lets = f"IF TG_OP = 'DELETE' AND ({guard.deletable}) THEN RETURN OLD; END IF; " if guard.deletable else ""
+    if guard.erasable:
+        same = _emptied(guard, "IS NOT DISTINCT FROM")
+        lets += f"IF TG_OP = 'UPDATE' AND ({same}) THEN RETURN NEW; END IF; "
+    return lets
+
+
 def _postgresql_function(name: str, lets: str) -> str:
-    return (
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN {lets}RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = '23001'; END $$"
-    )
+    return f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {_body(lets)} $$"
+
+
+def _body(lets: str) -> str:
+    return f"BEGIN {lets}RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = '23001'; END"
 
 
 def _sqlite(guard: AppendOnly) -> tuple[str, ...]:

@@ -70,8 +70,8 @@ class Report:
     """What was looked at, what was found, and what was left out.
 
     `first_seq` and `end_seq` (exclusive) are the leaves that were read. `keys` maps each key that
-    signatures were checked with to what vouches for it. `skipped` names whatever was not checked. `first`
-    are findings, `told` what is only worth saying.
+    signatures were checked with to what vouches for it; `origins` are the names of the log in their order.
+    `skipped` names whatever was not checked. `first` are findings, `told` what is only worth saying.
     """
 
     first_seq: int = 0
@@ -83,6 +83,7 @@ class Report:
     erased: int = 0
     archived: int = 0
     anchors: int = 0
+    origins: list[str] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -118,6 +119,7 @@ class Report:
             "erased": self.erased,
             "archived": self.archived,
             "anchors": self.anchors,
+            "origins": list(self.origins),
             "keys": dict(self.keys),
             "skipped": list(self.skipped),
             "findings_total": self.findings,

@@ -89,12 +89,11 @@ class Verification:
 
     def _stages(self) -> Iterator[list[Finding]]:
         options, payloads = self._options, Payloads() if self._options.payloads else None
-        name = origin(self._now) if Instance.objects.exists() else settings.PALYRA_JOURNAL_ORIGIN
         ring = self._ring(KeyPurpose.CHECKPOINT)
         yield [*verify_whole.guards(), *ring.faults]
-        yield from self._leaves(ring, name, payloads)
+        yield from self._leaves(ring, payloads)
         yield [*self._newest_key(), *witness_findings(self._size)]
-        anchors = Anchors(ring, name, options.keys)
+        anchors = Anchors(ring, self._names(), options.keys)
         for source in self._sources():
             yield from ([finding] for finding in anchors.findings(source))
         self.report.anchors = anchors.checked
@@ -104,10 +103,17 @@ class Verification:
             yield from verify_state.divergences(self.report)
         self.report.erased = payloads.erased if payloads is not None else 0
 
-    def _leaves(self, ring: KeyRing, name: str, payloads: Payloads | None) -> Iterator[list[Finding]]:
-        signatures, archives = Signatures(ring, name, self._size), Archives()
+    def _names(self) -> tuple[str, ...]:
+        """Return every name of the log, the present one last; making one up is not for a reader."""
+        known = Instance.objects.exists() or settings.PALYRA_JOURNAL_ORIGIN
+        present = (origin(self._now),) if known else ()
+        return (*(name for name in self.report.origins if name not in present), *present)
+
+    def _leaves(self, ring: KeyRing, payloads: Payloads | None) -> Iterator[list[Finding]]:
+        signatures, archives = Signatures(ring, self._size), Archives()
         yield from Leaves(self._span, signatures, payloads, archives).chunks(self.report)
         self.report.checkpoints, self.report.archived = signatures.checked, archives.covered
+        self.report.origins = signatures.origins
 
     def _whole(self, payloads: Payloads | None) -> Iterator[list[Finding]]:
         yield [

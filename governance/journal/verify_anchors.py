@@ -85,9 +85,10 @@ def read_key(text: str) -> bytes:
 class Anchors:
     """Compares what others hold with the stored log. `checked` counts the checkpoints of this log."""
 
-    def __init__(self, ring: KeyRing, origin: str, given: tuple[bytes, ...]) -> None:
+    def __init__(self, ring: KeyRing, origins: tuple[str, ...], given: tuple[bytes, ...]) -> None:
+        """`origins` are the names that this log has had, the present one last."""
         self._publics = {**ring.publics, **{note.key_id(key): key for key in given}}
-        self._origin = origin
+        self._origins = origins
         self.checked = self._largest = 0
 
     def findings(self, source: Source) -> Iterator[Finding]:
@@ -103,7 +104,7 @@ class Anchors:
         except (OSError, ValueError, httpx.HTTPError, InvalidError) as error:
             raise _unreadable(f"{source.name} cannot be read as checkpoints") from error
         if source.required and not found:
-            raise _unreadable(f"{source.name} holds no checkpoint of {self._origin}")
+            raise _unreadable(f"{source.name} holds no checkpoint of {self._origins[-1]}")
         self.checked += found
         size = newest_size()
         if self._largest > size:
@@ -112,20 +113,20 @@ class Anchors:
 
     def _anchors(self, source: Source) -> Iterator[Anchor]:
         if source.lines is not None:
-            yield from self._read(source.lines)
+            yield from self._read(source.lines, source.required)
         elif source.name.startswith(("http://", "https://")):
-            yield from self._read(_fetched(source.name).splitlines(keepends=True))
+            yield from self._read(_fetched(source.name).splitlines(keepends=True), source.required)
         else:
             with Path(source.name).open(encoding="utf-8") as file:
-                yield from self._read(file)
+                yield from self._read(file, source.required)
 
-    def _read(self, lines: Iterable[str]) -> Iterator[Anchor]:
+    def _read(self, lines: Iterable[str], is_required: bool) -> Iterator[Anchor]:
         """Take a log of checkpoints, one note, or clients' values, whichever the first line begins."""
         rest = iter(lines)
         first = next(rest, "")
         if first.startswith("{"):
             for text in checkpoint_log.notes(_complete([first], rest)):
-                yield from self._noted(text)
+                yield from self._noted(text, is_required)
             return
         if (anchor := anchor_of(first)) is not None:
             yield anchor
@@ -134,12 +135,15 @@ class Anchors:
                     raise ValueError("not a checkpoint")
                 yield anchor
             return
-        yield from self._noted(first + "".join(_bounded(rest)))
+        yield from self._noted(first + "".join(_bounded(rest)), is_required)
 
-    def _noted(self, text: str) -> Iterator[Anchor]:
-        """A checkpoint of another log, as this server may have had before, says nothing about this one."""
+    def _noted(self, text: str, is_required: bool) -> Iterator[Anchor]:
+        """A checkpoint of another log says nothing about this one.
+
+        The server's own file goes on through a change of the name, which is how one gives up what is lost.
+        """
         parsed = note.parse(text)
-        if parsed.origin == self._origin:
+        if parsed.origin in (self._origins if is_required else self._origins[-1:]):
             yield Anchor(parsed.size, parsed.root, text)
 
     def _compare(self, anchor: Anchor, name: str) -> Iterator[Finding]:

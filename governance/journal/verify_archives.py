@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
+from governance.journal.archived_rows import Unit, verified
+from governance.journal.archiving import path_of, require_file
 from governance.journal.findings import Code, Finding
-from governance.journal.models import JournalArchive
+from governance.journal.models import JournalArchive, JournalEvent, JournalLeaf
+from governance.journal.restoring import range_of
+from kernel.errors import InvalidError
 
-_BLOCK = 1 << 20
+ARCHIVED = "journal.archived"
 _MISSING = {
     Code.EVENT_MISSING: "the row of a sealed event is gone",
     Code.PAYLOAD_MISSING: "the payload is neither there, nor erased, nor archived",
@@ -50,17 +52,25 @@ def _archive_over(seq: int) -> JournalArchive | None:
 
 
 def _fault_of(archive: JournalArchive) -> str:
-    """Return why the file of an archive proves nothing, or nothing."""
+    """Return why an archive proves nothing, or nothing: its file, its range, its events and its own event.
+
+    A digest in a row would not do: whoever can write the row can write a file that fits.
+    """
+    path = path_of(archive)
     try:
-        found = _sha256(Path(archive.uri.removeprefix("file://")))
-    except OSError:
-        return "its file cannot be read"
-    return "" if found == archive.sha256 else "its file is another"
+        require_file(archive, path)
+        if range_of(path) != Unit(archive.first_seq, archive.end_seq):
+            return "its file holds another range"
+        for _ in verified(path):
+            pass
+    except InvalidError as error:
+        return error.detail
+    return "" if _is_recorded(archive) else "no event of the log records it"
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _is_recorded(archive: JournalArchive) -> bool:
+    """The event of an archive may lie in a later archive; then its leaf is there."""
+    kind = JournalEvent.objects.filter(pk=archive.event).values_list("type", flat=True).first()
+    if kind is not None:
+        return kind == ARCHIVED
+    return JournalLeaf.objects.filter(event_id=archive.event).exists()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from governance.journal import envelope
 from governance.journal.findings import Code, Finding
-from governance.journal.ledger import key_context, payload_context
-from governance.journal.models import JournalEvent, JournalLeaf, JournalSubjectKey
+from governance.journal.ledger import SYSTEM_FAMILIES, key_context, payload_context
+from governance.journal.models import JournalCheckpoint, JournalEvent, JournalLeaf, JournalSubjectKey
 from kernel.canonical import digest_bytes
 from kernel.clock import exact_time
 from vault import services as vault
@@ -22,6 +22,9 @@ EVENT_COLUMNS = (
     "id", "envelope", "type", "time", "actor", "subject", "run_id", "run_seq", "call_id",
 )  # fmt: skip
 MOST_KEYS = 1_024
+LATEST = timedelta(hours=1)
+"""How long after the destruction of its key an event may be sealed that was written before."""
+
 ERASING = "journal.subject_erased"
 
 EventRow = tuple[str, bytes, str, datetime, str, str, str | None, int | None, str | None]
@@ -71,6 +74,7 @@ class _SubjectKey:
     subject: str
     secret: bytes | None
     fault: str = ""
+    destroyed_at: datetime | None = None
 
 
 class Payloads:
@@ -79,16 +83,18 @@ class Payloads:
     def __init__(self) -> None:
         self.erased = 0
         self._keys: dict[str, _SubjectKey] = {}
+        self._batch: tuple[int, int] = (0, 0)
+        self._time: datetime | None = None
 
     def findings(
         self, event_id: str, seq: int | None, fields: Mapping[str, Any], row: PayloadRow
     ) -> Iterator[Finding]:
         """Say what is wrong with one payload. The vault's own errors pass: then nothing can be said."""
-        fault = self._fault(event_id, fields, row)
+        fault = self._fault(event_id, seq, fields, row)
         if fault:
             yield Finding(Code.PAYLOAD_MISMATCH, seq, event_id, fault)
 
-    def _fault(self, event_id: str, fields: Mapping[str, Any], row: PayloadRow) -> str:
+    def _fault(self, event_id: str, seq: int | None, fields: Mapping[str, Any], row: PayloadRow) -> str:
         key_id, nonce, ciphertext = row
         key = self._key(key_id)
         if key.fault:
@@ -97,7 +103,7 @@ class Payloads:
             return f"it lies under the key of {key.subject}, whom the event is not about"
         if key.secret is None:
             self.erased += 1
-            return ""
+            return self._erasure_fault(seq, fields, key)
         try:
             plain = open_sealed(
                 Sealed(nonce=nonce, ciphertext=ciphertext),
@@ -107,6 +113,24 @@ class Payloads:
         except IntegrityError:
             return "it does not open"
         return "" if digest_bytes(plain) == fields.get("data_digest") else "its digest is another"
+
+    def _erasure_fault(self, seq: int | None, fields: Mapping[str, Any], key: _SubjectKey) -> str:
+        """A destroyed key hides what it never encrypted: some events are never under one, none is later."""
+        if str(fields.get("type")).partition(".")[0] in SYSTEM_FAMILIES:
+            return "it lies under a destroyed key, and events of this kind are never erased"
+        sealed = self._sealed_at(seq) if seq is not None else None
+        if sealed is not None and key.destroyed_at is not None and sealed > key.destroyed_at + LATEST:
+            return "it was sealed long after its key was destroyed"
+        return ""
+
+    def _sealed_at(self, seq: int) -> datetime | None:
+        if not self._batch[0] <= seq < self._batch[1]:
+            covering = JournalCheckpoint.objects.filter(tree_size__gt=seq).order_by("tree_size")
+            row = covering.values_list("tree_size", "sealed_at").first()
+            if row is None:
+                return None
+            self._batch, self._time = (seq, row[0]), row[1]
+        return self._time
 
     def _key(self, key_id: str) -> _SubjectKey:
         found = self._keys.get(key_id)
@@ -122,9 +146,8 @@ def _load(key_id: str) -> _SubjectKey:
     if row is None:
         return _SubjectKey("", None, "its key is gone")
     if row.wrapped_key is None:
-        return _SubjectKey(
-            row.subject, None, "" if _was_erased(row) else "its key is gone without an erasure"
-        )
+        fault = "" if _was_erased(row) else "its key is gone without an erasure"
+        return _SubjectKey(row.subject, None, fault, row.destroyed_at)
     wrapped = WrappedKey(row.kek_id, bytes(row.wrapped_key))
     try:
         secret = vault.unwrap_data_key(wrapped, aad=key_context(row.subject, row.id))

@@ -138,9 +138,10 @@ def _first_size_over(seq: int | None) -> int | None:
 class Signatures:
     """Checks the notes of checkpoints, and hands on what the tree has to agree with."""
 
-    def __init__(self, ring: KeyRing, origin: str, newest: int) -> None:
+    def __init__(self, ring: KeyRing, newest: int) -> None:
         """Checkpoints larger than `newest` were made since the verification began and are left alone."""
-        self._ring, self._origin, self._newest = ring, origin, newest
+        self._ring, self._newest = ring, newest
+        self.origins: list[str] = []
         self._publics = ring.publics
         self.checked = 0
         self._latest: datetime | None = None
@@ -169,6 +170,12 @@ class Signatures:
             row.tree_size, bytes(row.root), bytes(row.chain_head), bytes(row.frontier), fault is None
         )
 
+    def _goes_on(self, origin: str) -> bool:
+        """An operator may begin another name for the log, once and for good (docs/journal.md)."""
+        if not self.origins or origin not in self.origins:
+            self.origins.append(origin)
+        return origin == self.origins[-1]
+
     def _time_fault(self, row: JournalCheckpoint) -> tuple[Code, str] | None:
         """No signature covers `sealed_at`; the sealer never lets it fall."""
         before, self._latest = self._latest, row.sealed_at
@@ -182,8 +189,8 @@ class Signatures:
         except InvalidError as error:
             is_unknown = error.code == "journal.key_unknown" and row.key_id not in self._publics
             return Code.KEY_UNKNOWN if is_unknown else Code.SIGNATURE_INVALID, error.detail
-        if signed.origin != self._origin:
-            return Code.SIGNATURE_INVALID, f"it is of the log {signed.origin}"
+        if not self._goes_on(signed.origin):
+            return Code.SIGNATURE_INVALID, f"it goes back to the name {signed.origin}"
         if (signed.size, signed.root) != (row.tree_size, bytes(row.root)):
             return Code.ROOT_MISMATCH, "its columns are not what was signed"
         if row.key_id not in signed.signed_by:

@@ -83,11 +83,11 @@ def restore(command: BaseCommand, options: dict[str, Any]) -> int:
 def verify(command: BaseCommand, options: dict[str, Any]) -> int:
     """Print what was found; return 0 when all of it holds, 1 with findings, 2 when it cannot be checked."""
     try:
-        verification = Verification(_options(options), utc_now())
+        verification, progress = Verification(_options(options), utc_now()), _Progress(command)
         for step in verification.steps():
             if not options["json"]:
                 _print_findings(command, step)
-            _progress(command, step)
+            progress.told(step)
     except PalyraError as error:
         command.stderr.write(f"could not check: {error.detail}")
         return UNCHECKED
@@ -148,15 +148,16 @@ def _print_report(command: BaseCommand, report: Report) -> None:
     )
 
 
-class _Shown:
-    """When progress was shown last; one verification runs in a process."""
+class _Progress:
+    """Says on stderr how far it is: at once, and then every few moments."""
 
-    at = 0.0
+    def __init__(self, command: BaseCommand) -> None:
+        self._stream, self._is_terminal = command.stderr, command.stderr.isatty()
+        self._next = 0.0
 
-
-def _progress(command: BaseCommand, step: Step) -> None:
-    is_terminal = command.stderr.isatty()
-    if time.monotonic() - _Shown.at < _PAUSE_SECONDS[is_terminal]:
-        return
-    _Shown.at = time.monotonic()
-    command.stderr.write(f"{step.done} of {step.total} events", ending="\r" if is_terminal else "\n")
+    def told(self, step: Step) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _PAUSE_SECONDS[self._is_terminal]
+        ending = "\r" if self._is_terminal else "\n"
+        self._stream.write(f"{step.done} of {step.total} events", ending=ending)

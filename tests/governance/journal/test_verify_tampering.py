@@ -485,3 +485,51 @@ def test_a_run_that_counts_more_or_less_than_it_has(log: Log) -> None:
     for number in (counted - 1, counted + 1):
         found = found_after(lambda number=number: Run.objects.filter(pk=log.run).update(event_seq=number))  # type: ignore[misc]  # bound now
         assert found == {("run_gap", None)}
+
+
+def test_a_trigger_of_the_right_name_that_does_nothing(log: Log) -> None:
+    guard = GUARDED[3]
+    name = guard.names(connection.vendor)[0]
+
+    def tamper() -> None:
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                cursor.execute(guard.drop(connection.vendor)[0])
+                cursor.execute(
+                    f'CREATE TRIGGER "{name}" BEFORE UPDATE ON "{guard.table}" FOR EACH ROW'
+                    " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+                )
+                return
+            cursor.execute(guard.drop(connection.vendor)[0])
+            cursor.execute(
+                f'CREATE TRIGGER "{name}" BEFORE UPDATE ON "{guard.table}" WHEN 0 BEGIN SELECT 1; END'
+            )
+
+    assert found_after(tamper) == {("trigger_missing", None)}
+
+
+def test_a_policy_event_that_is_hidden_under_a_destroyed_key(log: Log) -> None:
+    """The erasure is a real one, and the key was that of the event's actor."""
+    leaf = JournalLeaf.objects.get(seq=0)
+
+    def tamper() -> None:
+        kek = JournalSubjectKey.objects.get(subject="system").kek_id
+        set_columns(JournalEvent, log.after, type="journal.subject_erased")
+        JournalSubjectKey.objects.create(
+            id="jsk_actor", subject=AGENT.id, wrapped_key=None, kek_id=kek, created_at=NOW,
+            destroyed_at=NOW, destroyed_event=log.after,
+        )  # fmt: skip
+        set_columns(JournalPayload, leaf.event_id, key_id="jsk_actor")
+
+    assert ("payload_mismatch", 0) in found_after(tamper)
+
+
+def test_an_event_that_was_written_under_a_key_long_destroyed(log: Log) -> None:
+    def tamper() -> None:
+        set_columns(JournalEvent, log.after, type="journal.subject_erased")
+        JournalSubjectKey.objects.filter(subject=log.run).update(
+            wrapped_key=None, destroyed_at=NOW - timedelta(hours=2), destroyed_event=log.after
+        )
+
+    assert report_after(tamper).counts["payload_mismatch"] > BATCH
