@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import Exists, OuterRef
 
 from governance.authority import needs
 from governance.journal import checkpoint_log, sealing, sealing_state
@@ -130,7 +131,9 @@ def _is_sealed_before(risk: str | None) -> bool:
 
 
 def _is_sealed(event_id: str) -> bool:
-    return JournalLeaf.objects.filter(event_id=event_id).exists()
+    """Tell whether the event's leaf lies below a checkpoint; a leaf alone proves nothing."""
+    signed = JournalCheckpoint.objects.filter(tree_size=OuterRef("checkpoint"))
+    return JournalLeaf.objects.filter(Exists(signed), event_id=event_id).exists()
 
 
 def _compare_log(now: datetime) -> None:

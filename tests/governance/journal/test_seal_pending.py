@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from pytest_django.fixtures import Settings
 
 from governance.journal import checkpoint_log, note, sealing, sealing_state, tiles
 from governance.journal.keys import origin
@@ -16,6 +17,7 @@ from governance.journal.sealing_state import sealing_state as state_of
 from governance.operations import sealing as sealer
 from governance.operations.sealing import catch_up, seal_pending, seal_through
 from kernel.errors import UnavailableError
+from tests.governance.journal.mass import fill
 from tests.governance.journal.writing import NOW, write
 from tests.support_append_only import guards_lifted
 from vault import services as vault
@@ -163,6 +165,22 @@ def test_the_alarm_is_in_the_journal_once_and_ends_when_sealing_goes_on() -> Non
     assert len(alarms()) == 2
 
 
+def test_a_new_origin_on_purpose_goes_on_from_what_was_restored(settings: Settings) -> None:
+    put_log_ahead()
+    with pytest.raises(UnavailableError):
+        seal_pending(NOW)
+    restored, before = JournalLeaf.objects.count(), logged()
+
+    settings.PALYRA_JOURNAL_ORIGIN = "palyra.example.com/second"
+    made = seal_pending(NOW)
+
+    assert made is not None
+    assert made.tree_size > restored
+    assert note.parse(made.note).origin == "palyra.example.com/second"
+    assert logged()[: len(before)] == before
+    assert sealing_state.refusal(NOW) is None
+
+
 def test_without_a_usable_log_nothing_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     write()
     seal_pending(NOW)
@@ -182,7 +200,8 @@ def test_without_a_usable_log_nothing_is_sealed(monkeypatch: pytest.MonkeyPatch)
 def test_a_sealing_that_dies_inside_is_undone_and_the_next_seals_the_same_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    events = {write().pk for _ in range(260)}
+    fill(260)
+    events = set(JournalPending.objects.values_list("event_id", flat=True))
     for broken in ("_write_tiles", "origin"):
         with monkeypatch.context() as patch:
             patch.setattr(sealing, broken, _die)
@@ -227,6 +246,17 @@ def test_an_event_that_nobody_will_ever_seal_is_not_waited_for() -> None:
     with pytest.raises(UnavailableError) as refused:
         seal_through(lost.pk, NOW)
     assert refused.value.code == "journal_inconsistent"
+
+
+def test_a_leaf_that_somebody_slipped_in_is_no_proof() -> None:
+    waiting = write()
+    JournalLeaf.objects.create(
+        seq=0, event_id=waiting.pk, leaf_hash=bytes(32), chain_hash=bytes(32), checkpoint=1
+    )
+    with pytest.raises(UnavailableError) as refused:
+        seal_through(waiting.pk, NOW)
+    assert refused.value.code == "journal_inconsistent"
+    assert len(alarms()) == 1
 
 
 def test_seal_through_gives_up_on_a_sealer_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from governance.journal.models import (
 from governance.journal.sealing import current_head, seal
 from governance.journal.tiles import reader
 from kernel.errors import UnavailableError
+from tests.governance.journal.mass import fill
 from tests.governance.journal.writing import NOW, write
 from vault.types import KeyPurpose
 
@@ -62,8 +63,7 @@ def test_every_sealed_event_has_a_proof_that_a_stranger_can_check() -> None:
 
 
 def test_tiles_are_stored_when_they_are_full() -> None:
-    for _ in range(259):
-        write()
+    fill(259)
 
     seal(now=NOW, limit=100)
     seal(now=NOW)
