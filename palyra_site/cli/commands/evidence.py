@@ -12,7 +12,10 @@ from palyra_site.cli.arguments import require_id
 from palyra_site.cli.commands.journal_verify import Keys
 from palyra_site.cli.exits import Exit
 from palyra_site.cli.failures import CliError
+from palyra_site.cli.options import Format
 from palyra_site.cli.session import current
+
+CHECKS = ("check", "holds", "detail")
 
 
 class Evidence(TyperGroup):
@@ -71,7 +74,11 @@ def verify(
     session = current(ctx)
     anchors = read_anchors(key) if key else None
     checked = check_bundle(file, anchors)
-    session.output.one(*checked.shown())
+    text, verdict = checked.shown()
+    if session.output.format is Format.TABLE and not session.output.quiet:
+        session.output.items(verdict["checks"], CHECKS)
+    else:
+        session.output.one(text, verdict)
     if anchors is None and checked.holds:
         session.say("holds by its own keys: compare their ids with a source that you trust, or give --key")
     if not checked.holds:

@@ -156,7 +156,7 @@ def consistency(
     answer = journal_of(session).consistency(old, new)
     found = answer.data
     old_root, new_root, *path = _hashes(found)
-    session.output.one(answer.text, found)
+    session.output.one(answer.text, found, identity=f"{old} {new}")
     if (found.get("from"), found.get("to")) != (old, new):
         raise CliError("invalid_answer", "The proof is for other sizes.", exit_code=Exit.INTERNAL)
     if not verify_consistency(old, new, old_root, new_root, path):
