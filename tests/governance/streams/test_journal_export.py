@@ -101,4 +101,3 @@ def test_what_lies_in_an_archive_is_named_in_its_place() -> None:
         "archive": f"sha256:{'0' * 64}",
     }  # fmt: skip
     assert frames[-1].body["palyraseq"] == str(size - 1)
-    assert reading.topic == journal_export.TOPIC
