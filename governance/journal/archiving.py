@@ -19,6 +19,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from governance.journal import archive, holds
@@ -194,17 +195,20 @@ def _checkpoint_over(unit: Unit) -> str:
 def _note_archived(unit: Unit, written: Written, actor: Actor, now: datetime, record: Record) -> None:
     """From this commit on the rows may go."""
     require_free(unit)
-    if JournalArchive.objects.filter(pk=unit.first).exists():
-        raise ConflictError("state_changed", "This part of the journal was archived already.")
-    JournalArchive.objects.create(
-        first_seq=unit.first,
-        end_seq=unit.end,
-        uri=written.path.absolute().as_uri(),
-        sha256=written.sha256,
-        bytes=written.bytes,
-        verified_at=now,
-        event=_recorded(unit, written, actor, now, record),
-    )
+    event = _recorded(unit, written, actor, now, record)
+    try:
+        with transaction.atomic():
+            JournalArchive.objects.create(
+                first_seq=unit.first,
+                end_seq=unit.end,
+                uri=written.path.absolute().as_uri(),
+                sha256=written.sha256,
+                bytes=written.bytes,
+                verified_at=now,
+                event=event,
+            )
+    except IntegrityError as error:
+        raise ConflictError("state_changed", "This part of the journal was archived already.") from error
 
 
 def _note_again(unit: Unit, actor: Actor, now: datetime, record: Record) -> None:

@@ -82,7 +82,7 @@ def rotate_key(
         Permission.TRUST_OPERATE,
         f"key:{purpose.value}",
         lambda actor: rotation.rotate(purpose=purpose, actor=actor, now=now, record=record),
-        lambda made: idempotency.store_rendered(ticket, render, made, status=200, object_id=made.pk),
+        lambda made: _store_key(ticket, render, made),
     )
     if purpose is KeyPurpose.CHECKPOINT:
         sealing.catch_up(now)
@@ -109,7 +109,7 @@ def revoke_key(
         Permission.TRUST_OPERATE,
         key_id,
         lambda actor: rotation.revoke(key_id=key_id, since=since, actor=actor, now=now, record=record),
-        lambda made: idempotency.store_rendered(ticket, render, made, status=200, object_id=made.pk),
+        lambda made: _store_key(ticket, render, made),
     )
 
 
@@ -253,6 +253,13 @@ def archive_when_due(now: datetime) -> int:
             return 0
         _queue(ARCHIVE, ArchiveWish(now - term).as_subject(), system_actor("sweeper"), now)
     return 1
+
+
+def _store_key(
+    ticket: Ticket | None, render: Callable[[JournalKey], object] | None, made: JournalKey
+) -> None:
+    """The id of a key is too long for the record of an answer: the event that announced it stands for it."""
+    idempotency.store_rendered(ticket, render, made, status=200, object_id=made.rotation_event)
 
 
 def _job(

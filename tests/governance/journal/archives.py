@@ -13,20 +13,21 @@ from governance.journal.archiving import Step
 from governance.journal.ledger import record
 from governance.journal.models import JournalEvent, JournalLeaf, JournalPayload
 from governance.journal.sealing import seal
-from tests.governance.journal.writing import NOW, PERSON, write
+from governance.models import Run
+from tests.governance.journal import mass
+from tests.governance.journal.writing import NOW, PERSON
 
 UNIT = 256
 FIRST = Unit(0, UNIT)
 LATER = NOW + timedelta(days=500)
 
 
-def fill(events: int, *, run: str | None = None, now: datetime = NOW) -> None:
-    """Write and seal this many events."""
-    with transaction.atomic():
-        for _ in range(events):
-            write(run=run, now=now)
+def fill(events: int, *, run: Run | None = None, now: datetime = NOW) -> Run:
+    """Add this many events of one run and seal them at `now`; return the run."""
+    run = mass.fill(events, run=run)
     with transaction.atomic():
         seal(now=now)
+    return run
 
 
 def carry_out(steps: Iterable[Step], most: int = 1_000) -> int:

@@ -35,7 +35,7 @@ from governance.models import Run
 from kernel.errors import ConflictError, InvalidError, NotFoundError, PalyraError, UnavailableError
 from tests.governance.journal.archives import FIRST, LATER, UNIT, archive, fill, restore, rows_of
 from tests.governance.journal.attesting import attest
-from tests.governance.journal.writing import NOW, PERSON, open_run, write
+from tests.governance.journal.writing import NOW, PERSON, write
 from tests.support_append_only import guards_lifted
 from vault import services as vault
 from vault.types import KeyPurpose
@@ -49,9 +49,7 @@ def log_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> 
         block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
         with block:
             vault.ensure_ready(now=NOW)
-            run = open_run()
-            fill(2 * UNIT + 10, run=run.id)
-            yield run
+            yield fill(2 * UNIT + 10)
             transaction.set_rollback(True)
 
 

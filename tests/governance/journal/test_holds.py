@@ -35,7 +35,7 @@ def world_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
             vault.ensure_ready(now=NOW)
             cast, run = make_cast(), open_run()
             Run.objects.filter(pk=run.pk).update(principal_id=cast.agent.id, owner_id=cast.owner.id)
-            fill(UNIT + 4, run=run.id)
+            fill(UNIT + 4, run=run)
             yield cast, run
             transaction.set_rollback(True)
 

@@ -25,9 +25,8 @@ from governance.journal.sealer_lock import hold_sealer_lock
 from governance.journal.sealing import current_head, seal
 from governance.journal.verify import Options, Verification
 from kernel.errors import PalyraError
-from tests.governance.journal.archives import FIRST, LATER, UNIT, archive, carry_out, restore, rows_of
+from tests.governance.journal.archives import FIRST, LATER, UNIT, archive, carry_out, fill, restore, rows_of
 from tests.governance.journal.attesting import attest
-from tests.governance.journal.mass import fill
 from tests.governance.journal.writing import NOW, PERSON, open_run, write
 from tests.racing import at_once
 from vault import services as vault
@@ -96,7 +95,6 @@ def test_whoever_attests_during_a_rotation_used_a_key_that_counts() -> None:
 
 def test_two_archivers_make_one_archive() -> None:
     fill(UNIT)
-    seal_once()
     codes = at_once(archive, archive)
     assert "" in codes
     assert set(codes) <= {"", "state_changed"}
@@ -108,7 +106,6 @@ def test_two_archivers_make_one_archive() -> None:
 
 def test_restoring_twice_at_once_inserts_every_row_once() -> None:
     fill(UNIT)
-    seal_once()
     before = rows_of()
     archive()
     codes = at_once(restore, restore)
@@ -120,7 +117,6 @@ def test_restoring_twice_at_once_inserts_every_row_once() -> None:
 
 def test_restoring_while_rows_go_ends_with_all_of_them() -> None:
     fill(UNIT)
-    seal_once()
     before = rows_of()
     archive(most=2)
     codes = at_once(archive, restore)
@@ -134,7 +130,6 @@ def test_restoring_while_rows_go_ends_with_all_of_them() -> None:
 def test_a_hold_that_stands_before_a_step_keeps_what_the_step_would_take() -> None:
     """Whatever is left when a hold is set stays; nothing goes between its commit and the next step."""
     run = fill(UNIT)
-    seal_once()
     seen: list[int] = []
 
     def hold() -> None:
@@ -152,7 +147,6 @@ def test_a_hold_that_stands_before_a_step_keeps_what_the_step_would_take() -> No
 
 def test_the_shell_restores_and_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fill(UNIT)
-    seal_once()
     before = rows_of()
     archive()
     path = restoring.file_of(FIRST.first)
@@ -170,7 +164,6 @@ def test_the_shell_restores_and_refuses(capsys: pytest.CaptureFixture[str], tmp_
 def test_a_crash_between_two_steps_leaves_a_log_that_verifies() -> None:
     """After each step the journal is whole: archived rows are told, and no finding stands."""
     fill(UNIT)
-    seal_once()
     steps = archiving.steps(FIRST, actor=PERSON, clock=lambda: LATER, record=record)
     while carry_out(steps, most=1):
         seal_once()
