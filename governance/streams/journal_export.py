@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from governance.journal.export import Export, Wanted
+from governance.journal.lookup import sealed_size
 from governance.streams.frames import Frame
-from governance.streams.journal import TOPIC, sealed_size
+from governance.streams.journal import TOPIC
 from governance.streams.names import StreamName
 from governance.streams.sources import Batch
 
