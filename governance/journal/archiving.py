@@ -41,6 +41,8 @@ UNIT = 65_536
 ROWS_AT_ONCE = 1_024
 """Events that one transaction removes."""
 KEEP = "keep"
+LONGEST_TERM = 365_000
+"""Days; a longer term reaches back before the calendar of dates begins."""
 Clock = Callable[[], datetime]
 Step = Callable[[], object]
 """What belongs into one transaction."""
@@ -58,7 +60,7 @@ class Written:
 def retention() -> timedelta | None:
     """Return how long events stay in the database; None for ever."""
     chosen = settings.PALYRA_JOURNAL_RETENTION_DAYS
-    return None if chosen == KEEP else timedelta(days=max(1, int(chosen)))
+    return None if chosen == KEEP else timedelta(days=min(max(1, int(chosen)), LONGEST_TERM))
 
 
 def due(*, before: datetime, restored: bool = False) -> Iterator[Unit]:
