@@ -30,7 +30,7 @@ from governance.journal.models import Attestation, JournalCheckpoint, JournalEve
 from governance.journal.proving import proof_of, served_note
 from governance.journal.published import key_document, pem
 from governance.journal.reading import Opened, open_salted
-from governance.journal.story import story_of
+from governance.journal.story import MOST_EVENTS, story_of
 from governance.models import ToolCall
 from governance.results import salted_text, stored_output
 from governance.selectors import CallView
@@ -89,6 +89,8 @@ def events_of(wanted: Wanted) -> list[JournalEvent]:
     named = {*wanted.said["events"]["ids"], *keys}
     found = {event.pk: event for event in story_of(threads_of(wanted.call, asked, grant))}
     found |= {event.pk: event for event in JournalEvent.objects.filter(pk__in=named - set(found))}
+    if len(found) >= MOST_EVENTS:
+        raise InvalidError("invalid", f"There are {MOST_EVENTS} events of this call or more.")
     away = archived_leaves(named - set(found))
     if len(away) != len(named - set(found)):
         raise UnavailableError("journal_inconsistent", "An event is gone that the attestation names.")

@@ -75,6 +75,7 @@ def root_of(leaf: bytes, at: int, size: int, path: list[bytes]) -> bytes | None:
 
 def load(folder: pathlib.Path) -> dict[str, bytes]:
     listed = json.loads((folder / "manifest.json").read_bytes())["files"]
+    need(all(re.fullmatch(r"(?!.*\.\.)\w[\w./-]*", name) for name in listed), "a file lies elsewhere")
     return {name: (folder / name).read_bytes() for name in ("manifest.json", "manifest.sig", *listed)}
 
 
@@ -188,7 +189,7 @@ def main() -> int:
         bundle = Bundle(load(given.folder), set(given.key))
         for check in ("events", "checkpoint", "attestation", "story", "documents", "seal"):
             print(f"ok      {getattr(bundle, check)()}")
-    except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         print(f"FAILED  {error!r}")
         return 1
     print("holds" if given.key else "holds by its own keys: compare their ids with a source that you trust")

@@ -21,6 +21,7 @@ from governance.results import salted_text, stored_output
 from governance.selectors import CallView
 from kernel.canonical import digest_bytes
 from kernel.clock import utc_now
+from kernel.errors import RefusedError
 from sandbox.attestation import Statement, seal as seal_statement
 from tests.governance.pipeline.test_editing import edit
 from tests.governance.pipeline.world import (
@@ -130,6 +131,18 @@ def test_it_names_every_event_up_to_the_end_of_the_call(world: World, ending: En
     assert {"run.opened", "tool_call.proposed", "tool_call.decided"} <= types
     assert ("policy.activated" in types) is (view.call.policy_set is not None)
     assert ("approval.reviewed" in types) is (view.call.approval_id is not None)
+
+
+def test_whoever_tries_in_vain_to_answer_makes_no_part_of_the_story(world: World) -> None:
+    view = world.ask()
+    for _ in range(2):
+        with pytest.raises(RefusedError):
+            world.answer(view, by=world.agent_owner)
+    tried = JournalEvent.objects.filter(type="request.refused", subject=view.call.approval_id)
+    assert tried.count() == 2
+    said = attested(world.run(world.allowed(view))).predicate["events"]
+    assert isinstance(said, dict)
+    assert not set(tried.values_list("pk", flat=True)) & set(said["ids"])
 
 
 def test_it_names_the_final_decision_and_the_checkpoint_that_sealed_it(world: World) -> None:

@@ -340,6 +340,14 @@ def test_a_change_is_noticed_with_and_without_another_manifest(made: Made, tmp_p
     assert "the signature of the manifest" in told
 
 
+def test_a_bundle_makes_nobody_read_files_that_lie_elsewhere(made: Made, tmp_path: Path) -> None:
+    for number, name in enumerate(("/dev/zero", "../secret", "policy/../../secret")):
+        manifest = json.loads(made.files["manifest.json"])
+        manifest["files"][name] = "0"
+        code, told = check({**made.files, "manifest.json": canonical(manifest)}, tmp_path / str(number))
+        assert (code, "lies elsewhere" in told) == (1, True)
+
+
 def test_a_key_that_the_log_does_not_announce_signs_nothing(made: Made, tmp_path: Path) -> None:
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes_raw()
@@ -514,7 +522,7 @@ def test_what_was_erased_stays_proven_and_no_salt_is_left_to_guess_with(world: W
     now, actor = utc_now(), world.person(world.owner).actor()
     runs.cancel_run(run_id=view.call.run_id, principal=world.agent, reason="done", now=now)
     with transaction.atomic():
-        reach = hold(reach_of(view.call.run_id))
+        reach = hold(reach_of(view.call.run_id), now)
         erase(
             reach,
             reason="request 4711",
