@@ -14,7 +14,7 @@ from typing import Any
 
 from governance.evidence_documents import policy_documents
 from governance.journal import envelope, note
-from governance.journal.attestations import judge
+from governance.journal.attestations import Judgement, judge
 from governance.journal.chain import START, leaf_hash, link
 from governance.journal.lookup import is_archived
 from governance.journal.merkle import ReadHash, inclusion_proof, verify_inclusion
@@ -26,6 +26,7 @@ from governance.journal.verify_signatures import key_ring
 from governance.models import ToolCall
 from governance.proposals import action_digest
 from governance.results import input_digest, output_digest
+from governance.safety.visible import shorten_id
 from governance.selectors import CallView
 from kernel.canonical import canonical
 from kernel.clock import exact_time
@@ -77,12 +78,7 @@ def call_checks(view: CallView) -> tuple[Check, ...]:
     if row is None:
         return ()
     judged = judge(row.envelope)
-    signed = _said(
-        "attestation",
-        "Attestation signature",
-        judged.is_valid and judged.is_recorded,
-        f"Signed by key {judged.key_id}." if judged.is_valid else f"It does not hold: {judged.code}.",
-    )
+    signed = _attestation(judged)
     if judged.statement is None:
         return (_action(call), signed)
     said: dict[str, Any] = dict(judged.statement.predicate)
@@ -93,6 +89,15 @@ def call_checks(view: CallView) -> tuple[Check, ...]:
         *_logged(call, row.pk, said),
         _policy(call, said["policy_set_hash"]),
     )
+
+
+def _attestation(judged: Judgement) -> Check:
+    code, name = "attestation", "Attestation signature"
+    if not judged.is_valid:
+        return _said(code, name, False, f"It does not hold: {judged.code}.")
+    if not judged.is_recorded:
+        return _said(code, name, False, "The journal holds another attestation.")
+    return _said(code, name, True, f"Signed by key {shorten_id(judged.key_id or '')}.")
 
 
 def _action(call: ToolCall) -> Check:
@@ -206,7 +211,7 @@ def _policy(call: ToolCall, hash_: str | None) -> Check:
         policy_documents(call, hash_)
     except PalyraError:
         return _said(code, name, False, "The stored rules are not those whose hash was attested.")
-    return _said(code, name, True, f"The stored rules have the attested hash {hash_}.")
+    return _said(code, name, True, f"The stored rules have the attested hash {shorten_id(hash_)}.")
 
 
 def _envelope(events: Sequence[JournalEvent]) -> Check:
@@ -297,7 +302,9 @@ def _signature(checkpoint: JournalCheckpoint) -> Check:
     ]
     if not counting:
         return _said(code, name, False, "The key that signed does not count at this time.")
-    return _said(code, name, True, f"Checkpoint {checkpoint.tree_size}, signed by key {counting[0]}.")
+    return _said(
+        code, name, True, f"Checkpoint {checkpoint.tree_size}, signed by key {shorten_id(counting[0])}."
+    )
 
 
 _SEALED_ITEMS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
 from django.urls import NoReverseMatch, reverse
 
 from governance.admin.access import Visit
@@ -18,6 +19,8 @@ from governance.selectors import visible_calls
 from identity.models import Workspace
 
 SYSTEM = {"system": "Palyra", "worker": "A worker", "anonymous": "Somebody unknown"}
+ANSWERS = ("apr_", "grt_")
+"""What an answer is called by: the events of one belong to the call that it lets go on."""
 _PAGES = {
     "apr": ("admin:approval", "request_id"),
     "grt": ("admin:grant", "grant_id"),
@@ -34,7 +37,10 @@ _PAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event. `chips` are states in the order in which they are shown; `seq` is None until sealed."""
+    """One event. `chips` are states in the order in which they are shown; `seq` is None until sealed.
+
+    `call_id` is the call it belongs to, also by the answer it is about, or empty.
+    """
 
     event: JournalEvent
     look: Look
@@ -44,6 +50,7 @@ class Line:
     url: str
     after: str
     tool: str
+    call_id: str
     seq: int | None
     chips: tuple[str, ...]
 
@@ -54,6 +61,7 @@ class _Known:
 
     names: Mapping[str, str]
     tools: Mapping[str, str]
+    calls: Mapping[str, str]
     leaves: Mapping[str, int]
     waiting: frozenset[str]
     erased: frozenset[str]
@@ -85,14 +93,24 @@ def _known(visit: Visit, events: Sequence[JournalEvent]) -> _Known:
     waiting = frozenset(JournalPending.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
     leaves = JournalLeaf.objects.filter(event_id__in=ids).values_list("event_id", "seq")
     erased = JournalPayload.objects.filter(event_id__in=ids, key__destroyed_at__isnull=False)
-    calls = visible_calls(visit.principal).filter(pk__in={event.call_id for event in events if event.call_id})
+    about = {event.subject for event in events if event.subject.startswith(ANSWERS)}
+    named = {event.call_id for event in events if event.call_id}
+    calls = visible_calls(visit.principal).filter(
+        Q(pk__in=named) | Q(approval_id__in=about) | Q(grant_id__in=about, run_id__in=_runs(events))
+    )
+    rows = list(calls.order_by("-pk").values_list("pk", "tool_name", "approval_id", "grant_id"))
     return _Known(
         names=_names(one for event in events for one in (event.actor, event.subject)),
-        tools=dict(calls.values_list("pk", "tool_name")),
+        tools={call: tool for call, tool, _, _ in rows},
+        calls={answer: call for call, _, *answers in rows for answer in answers if answer},
         leaves=dict(leaves),
         waiting=waiting,
         erased=frozenset(erased.values_list("pk", flat=True)),
     )
+
+
+def _runs(events: Sequence[JournalEvent]) -> set[str]:
+    return {event.run_id for event in events if event.run_id}
 
 
 def _names(ids: Iterable[str]) -> dict[str, str]:
@@ -103,10 +121,11 @@ def _names(ids: Iterable[str]) -> dict[str, str]:
 
 def _line(event: JournalEvent, known: _Known) -> Line:
     sentence = sentence_of(event.type)
-    tool = known.tools.get(event.call_id or "", "")
+    call = event.call_id or (known.calls.get(event.subject, "") if event.run_id else "")
+    tool = known.tools.get(call, "")
     about, url = "", ""
     if sentence.about == "tool":
-        about, url = tool or "a tool", page_of(event.call_id or "") if tool else ""
+        about, url = tool or "a tool", page_of(call) if tool else ""
     elif sentence.about:
         about, url = party(known.names, event.subject), page_of(event.subject)
     return Line(
@@ -118,6 +137,7 @@ def _line(event: JournalEvent, known: _Known) -> Line:
         url=url,
         after=sentence.after,
         tool=tool,
+        call_id=call,
         seq=known.leaves.get(event.pk),
         chips=tuple(_chips(event, known)),
     )

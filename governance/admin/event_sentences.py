@@ -14,8 +14,8 @@ TOOL, IT = "{tool}", "{it}"
 SENTENCES: Mapping[str, str] = MappingProxyType(
     {
         "tool_call.proposed": "proposed a call of {tool}",
-        "tool_call.decided": "had the call of {tool} decided",
-        "tool_call.closed": "ended the call of {tool} before anything ran",
+        "tool_call.decided": "had the call of {tool} decided on",
+        "tool_call.closed": "saw the call of {tool} end before anything ran",
         "tool_call.superseded": "put another call in the place of {tool}",
         "tool_call.proposed_again": "proposed the call of {tool} again",
         "tool_call.resolved": "put on record what became of {tool}",
@@ -51,7 +51,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "execution.cancelled": "stopped {tool}",
         "execution.refused": "refused to run {tool}",
         "execution.lost": "lost the worker that ran {tool}",
-        "attestation.recorded": "signed what happened to the call of {tool}",
+        "attestation.recorded": "had the outcome of {tool} attested",
         "workspace_root.changed": "changed the workspace root {it}",
         "budget.raised": "raised a budget of run {it}",
         "run.opened": "opened run {it}",
@@ -105,7 +105,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "recommendation.deferred": "put off a posture recommendation for {it}",
         "label.added": "put a label on session {it}",
         "label.declassified": "took a label off session {it}",
-        "reservation.held": "held budget for {tool}",
+        "reservation.held": "had budget held for {tool}",
         "reservation.settled": "settled the budget of {tool}",
         "reservation.released": "released the budget of {tool}",
         "user.created": "created the account {it}",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from django.db.models import Q
 from django.http import HttpResponse
 
 from governance.admin.access import Visit
@@ -19,12 +20,13 @@ from governance.journal import sealing_state
 from governance.journal.event_names import EventName
 from governance.journal.lookup import EventFilter, sees_all, types_named, visible_events
 from governance.journal.models import JournalEvent
+from governance.selectors import visible_calls
 from identity.roles import Permission
 from kernel.ids import is_id
 
 NAMES = ("type", "actor", "subject", "run", "call", "since", "until")
 FAMILIES = tuple(sorted({name.value.partition(".")[0] for name in EventName}))
-_ONE = ("actor", "subject", "run", "call")
+_ONE = ("actor", "subject", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ def timeline(visit: Visit) -> HttpResponse:
     filters = {name: text_filter(visit, name) for name in NAMES}
     chosen, odd = _chosen(filters)
     rows = chosen.narrow(visible_events(visit.principal, visit.now))
+    if filters["call"]:
+        rows = rows.filter(_of_call(visit, filters["call"]))
     found = list_page(visit, rows, prefix="evt", filters=filters)
     lines = lines_of(visit, found.rows)
     tree = branches_of(lines) if filters["run"] or filters["call"] else None
@@ -50,7 +54,7 @@ def timeline(visit: Visit) -> HttpResponse:
         {
             "title": "Journal",
             "found": found,
-            "rows": _rows(lines, _gaps(visit, found, chosen)),
+            "rows": _rows(lines, _gaps(visit, found, filters)),
             "tree": tree,
             "holes": holes_in_run(found.rows) if tree is not None and _is_whole_run(filters) else (),
             "unsealed": sum(line.seq is None for line in lines),
@@ -82,15 +86,22 @@ def _day(text: str) -> datetime | None:
         return None
 
 
-def _gaps(visit: Visit, found: ListPage[JournalEvent], chosen: EventFilter) -> list[Gap]:
+def _gaps(visit: Visit, found: ListPage[JournalEvent], filters: dict[str, str]) -> list[Gap]:
     """Return what is missing on this page. Only the whole journal shows it: a filter leaves out by itself."""
-    if chosen.narrows() or not sees_all(visit.principal, visit.now):
+    if any(filters.values()) or not sees_all(visit.principal, visit.now):
         return []
     before, after = (_key(visit, name) for name in ("before", "after"))
     first, last = (found.rows[0].pk, found.rows[-1].pk) if found.rows else ("", "")
     low = after or (last if found.older else "")
     high = (before if not after else "") or (first if found.newer else "")
     return gaps_between(low, high)
+
+
+def _of_call(visit: Visit, call_id: str) -> Q:
+    """Match the events of a call, and those of its answers that belong to no other call."""
+    call = visible_calls(visit.principal).filter(pk=call_id).values_list("approval_id", "grant_id").first()
+    answers = [one for one in call or () if one]
+    return Q(call_id=call_id) | Q(subject__in=answers, call_id__isnull=True)
 
 
 def _key(visit: Visit, name: str) -> str:

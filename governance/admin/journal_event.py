@@ -101,7 +101,7 @@ def shown(
             "line": line,
             "fields": _fields(event),
             "place": _place(event.pk),
-            "names": names_of([event.actor, event.subject]),
+            "subject_name": names_of([event.subject]).get(event.subject, ""),
             "data": found.data if found else None,
             "withheld": _WITHHELD.get(found.withheld or "", found.withheld) if found else None,
             "is_erased": is_erased,

@@ -43,8 +43,8 @@ def branches_of(lines: Sequence[Line]) -> list[Branch]:
     calls: dict[str, list[Line]] = {}
     found: list[Branch | str] = []
     for line in lines:
-        call = line.event.call_id
-        if call is None:
+        call = line.call_id
+        if not call:
             found.append(Branch("", "", line=line))
             continue
         if call not in calls:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from approvals.models import Review
 from governance.admin.words import look
+from governance.journal.models import Attestation, JournalCheckpoint, JournalEvent, JournalLeaf
 from governance.selectors import CallView
 from sandbox.models import Execution
 
@@ -38,7 +39,19 @@ def steps_of(view: CallView, reviews: Sequence[Review], names: Mapping[str, str]
         signed = view.attestation
         text = f"{signed.executor}, enforcement {signed.sandbox_enforcement}"
         steps.append(Step("attested", "ok", "seal", "Attested", text, signed.executed_at))
+        steps.append(_sealed(signed))
     return steps
+
+
+def _sealed(signed: Attestation) -> Step:
+    """The last step: its statement has a number in the log, under a signed checkpoint."""
+    events = JournalEvent.objects.filter(subject=signed.pk, type="attestation.recorded").values("pk")
+    leaf = JournalLeaf.objects.filter(event_id__in=events).first()
+    if leaf is None:
+        return Step("sealed", "hold", "clock", "Not sealed yet", "the next checkpoint covers it", None)
+    checkpoint = JournalCheckpoint.objects.filter(pk=leaf.checkpoint).first()
+    said = f"as number {leaf.seq} of the journal, under checkpoint {leaf.checkpoint}"
+    return Step("sealed", "ok", "journal", "Sealed", said, checkpoint.sealed_at if checkpoint else None)
 
 
 def _decision(view: CallView) -> Step:

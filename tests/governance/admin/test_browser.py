@@ -9,6 +9,7 @@ import pytest
 from django.test import override_settings
 from playwright.sync_api import Browser, Page
 
+from governance.journal.models import JournalEvent
 from governance.models import ToolCall
 from governance.selectors import CallView, view_of
 from identity.models import ApiToken, Workspace
@@ -93,6 +94,7 @@ def _pages(console: Console) -> dict[str, str]:
     waiting, refused = console.waiting.call, console.refused.call
     world = console.world
     token = ApiToken.objects.filter(principal_agent=world.agent).values_list("pk", flat=True)[0]
+    event = JournalEvent.objects.filter(call_id=refused.pk).values_list("pk", flat=True)[0]
     lists = (
         "approvals", "approvals/noise", "approvals/break-glass", "grants", "grants/denials", "webhooks",
         "webhooks/new", "freezes", "calls", "runs", "tools", "policy", "journal", "agents", "executions",
@@ -102,6 +104,9 @@ def _pages(console: Console) -> dict[str, str]:
         "home": "/admin/",
         **{name.replace("/", "-"): f"/admin/{name}/" for name in lists},
         "approval": f"/admin/approvals/{waiting.approval_id}/",
+        "journal-tree": f"/admin/journal/?run={refused.run_id}",
+        "journal-event": f"/admin/journal/{event}/?verify=now",
+        "journal-integrity": "/admin/journal/integrity/",
         "call-waiting": f"/admin/calls/{waiting.pk}/",
         "call-denied": f"/admin/calls/{refused.pk}/",
         "run": f"/admin/runs/{refused.run_id}/",

@@ -31,6 +31,7 @@ from identity.models import User, Workspace
 from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
 from tests.cast import enrol, make_user
+from tests.governance.admin.answering import answered
 from tests.governance.admin.world import World, code_now, count_words, make_world, propose, sign_in
 from tests.governance.journal.tampering import flipped, remove, set_columns
 
@@ -337,3 +338,16 @@ def test_no_method_changes_the_journal(guardian: Client, denied: CallView, metho
     assert list(JournalEvent.objects.order_by("pk").values_list("pk", "envelope")) == before
     for path in ("add/", "change/", "delete/", f"{event.pk}/change/", f"{event.pk}/delete/"):
         assert guardian.get(f"/admin/journal/{path}").status_code == 404
+
+
+def test_the_answers_of_people_stand_in_the_tree_of_their_call(world: World, guardian: Client) -> None:
+    view = count_words(world.kept)
+    answered(world, view)
+    call = ToolCall.objects.get(pk=view.call.pk)
+    reviewed = JournalEvent.objects.get(type="approval.reviewed", subject=call.approval_id)
+    assert reviewed.call_id is None
+    for query in (f"call={call.pk}", f"run={call.run_id}"):
+        html = html_of(guardian, f"/admin/journal/?{query}")
+        approval = html.partition('class="stage">Approval<')[2].partition('class="stage">')[0]
+        assert reviewed.pk in approval
+        assert html.count("<details open>") == 1
