@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from django.db import connections
 
@@ -21,15 +23,15 @@ from governance.operations.sealing import seal_pending
 from kernel.clock import utc_now
 from tests.governance.journal.writing import NOW
 
-LONGEST_LIFE = 0.06
+LONGEST_LIFE, LONGEST_PASS = 0.06, 30.0
 FAILED, KILLED = 1, -int(signal.SIGKILL)
 
 
 @contextmanager
 def dying_sealers(count: int) -> Iterator[None]:
-    """Run so many sealers meanwhile, each killed with SIGKILL after a random while and started again.
+    """Run so many sealers meanwhile, each killed with SIGKILL in a later pass than its first one, at random.
 
-    AssertionError at the end when one of them failed by itself.
+    A new one takes its place. AssertionError at the end when one of them failed by itself.
     """
     connections.close_all()  # a connection must not be shared with a fork
     keeper = os.fork()
@@ -48,32 +50,46 @@ def _keep_killing(count: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
     alive, code = [_start() for _ in range(count)], 0
     while not stopping and not code:
-        time.sleep(random.uniform(0.0, LONGEST_LIFE))  # when, and nothing secret
-        code |= _end(alive.pop(0))
+        oldest = alive.pop(0)
+        select.select([oldest.passed], [], [], LONGEST_PASS)
+        time.sleep(random.uniform(0.0, LONGEST_LIFE))
+        code |= _end(oldest)
         alive.append(_start())
     for one in alive:
         code |= _end(one)
     os._exit(code)
 
 
-def _start() -> int:
+@dataclass(frozen=True)
+class _Sealer:
+    """A process, and the end of a pipe that has something to read after its first pass."""
+
+    pid: int
+    passed: int
+
+
+def _start() -> _Sealer:
+    passed, done = os.pipe()
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             while True:
                 seal_pending(utc_now())  # at NOW, forks would count up the same ids
+                os.write(done, b".")
                 time.sleep(0.001)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(FAILED)
-    return child
+    os.close(done)
+    return _Sealer(child, passed)
 
 
-def _end(child: int) -> int:
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+def _end(sealer: _Sealer) -> int:
+    os.kill(sealer.pid, signal.SIGKILL)
+    _, status = os.waitpid(sealer.pid, 0)
+    os.close(sealer.passed)
     return 0 if os.waitstatus_to_exitcode(status) == KILLED else FAILED
 
 

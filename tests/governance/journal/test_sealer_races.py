@@ -51,6 +51,7 @@ def test_writers_and_sealers_that_are_killed_leave_every_event_exactly_one_leaf(
         done = at_once(*[lambda number=number: work(number) for number in range(WRITERS)])
 
     assert done == [""] * WRITERS
+    assert JournalCheckpoint.objects.exists(), "sealers that died sealed something before"
     assert assert_sealed_once() > WRITERS * each
     for run in runs:
         _assert_numbers_rise(run.pk)
