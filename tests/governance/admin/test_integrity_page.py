@@ -160,16 +160,11 @@ def test_findings_are_listed_with_their_number_and_event(guardian: Client) -> No
 def test_a_failed_verification_says_why_and_keeps_the_last_report(guardian: Client) -> None:
     job = reported()
     assert "No findings" in html_of(guardian)
-    values: dict[str, Any] = {
-        "kind": VERIFY,
-        "workspace_id": "wsp_1",
-        "subject": "0-",
-        "started_by": "system",
-    }
     now = utc_now()
     Job.objects.create(
-        id="job_7ZZZZZZZZZZZZZZZZZZZZZZZZZ", state="failed", error_code="not_ready", created_at=now,
-        finished_at=now, message="The vault cannot open payloads now.", **values,
+        id="job_7ZZZZZZZZZZZZZZZZZZZZZZZZZ", kind=VERIFY, state="failed", workspace_id="wsp_1", subject="0-",
+        error_code="not_ready", message="The vault cannot open payloads now.", started_by="system",
+        created_at=now, finished_at=now,
     )  # fmt: skip
     html = html_of(guardian)
     assert "The vault cannot open payloads now." in html
