@@ -203,7 +203,8 @@ ASKED_BY_THE_REVIEW: dict[str, frozenset[Permission]] = {
 
 
 def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
-    """Operations ask `require_verb`; `require_permission` is for what agents may hold, and for reads.
+    """Operations ask `require_verb`, or both of its locks; `require_permission` alone is for what agents
+    may hold, and for reads.
 
     Setting a freeze asks no rules, since the rules may be what is wrong; lifting one asks both locks. Of
     answers the review asks the rules, about each request.
@@ -224,12 +225,17 @@ def test_no_operation_asks_one_lock_only_for_a_management_verb() -> None:
 
 
 def asked_once(tree: ast.AST) -> list[Permission]:
-    """Return the permissions named in calls of `require_permission`."""
+    """Return the permissions asked of `require_permission` and never of `require_policy`."""
+    rules = set(_named_in("require_policy", tree))
+    return [one for one in _named_in("require_permission", tree) if one not in rules]
+
+
+def _named_in(function: str, tree: ast.AST) -> list[Permission]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [
         Permission[argument.attr]
         for call in calls
-        if getattr(call.func, "attr", getattr(call.func, "id", "")) == "require_permission"
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) == function
         for argument in call.args
         if isinstance(argument, ast.Attribute) and argument.attr in Permission.__members__
     ]
