@@ -19,7 +19,7 @@ from governance.journal.sealing import seal
 from governance.journal.verify import Options, Verification
 from tests.governance.journal.archives import LATER, UNIT, archive, fill, restore
 from tests.governance.journal.tampering import remove
-from tests.governance.journal.writing import NOW, open_run
+from tests.governance.journal.writing import NOW
 from vault import services as vault
 
 
@@ -30,7 +30,7 @@ def log_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> 
         block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
         with block:
             vault.ensure_ready(now=NOW)
-            fill(2 * UNIT + 10, run=open_run().id)
+            fill(2 * UNIT + 10)
             yield
             transaction.set_rollback(True)
 
