@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from governance.journal import export as exporting, note
@@ -31,6 +31,7 @@ from kernel.errors import InvalidError, UnavailableError
 from palyra_site.cli.failures import CliError, UsageError
 from palyra_site.cli.offline import Report, check_path
 from palyra_site.cli.offline_keys import read_anchors
+from tests.governance.journal.tampering import guards_lifted
 from tests.governance.journal.writing import NOW, propose, write
 from vault import services as vault
 from vault.types import KeyPurpose
@@ -227,7 +228,7 @@ def test_an_archived_range_is_named_and_a_row_that_is_gone_is_a_finding(
     assert f"archived: 3 to 5, file sha256:{'ab' * 32}" in report.notes
     assert b"/somewhere" not in data
 
-    with append_only_off():
+    with guards_lifted():
         taken_out([9])
     assert [(one.code, one.seq) for one in checked(tmp_path, taken()).findings] == [("event_missing", 9)]
 
@@ -236,26 +237,6 @@ def taken_out(seqs: Any) -> None:
     ids = list(JournalLeaf.objects.filter(seq__in=list(seqs)).values_list("event_id", flat=True))
     JournalPayload.objects.filter(event_id__in=ids).delete()
     JournalEvent.objects.filter(pk__in=ids).delete()
-
-
-class append_only_off:  # noqa: N801  # reads as a phrase
-    """Let rows go as somebody with the database in their hands does; the test's rollback undoes it."""
-
-    def __enter__(self) -> None:
-        tables = ("governance_journalevent", "governance_journalpayload")
-        with connection.cursor() as cursor:
-            for table in tables:
-                if connection.vendor == "postgresql":
-                    cursor.execute(f'ALTER TABLE "{table}" DISABLE TRIGGER ALL')
-                else:
-                    cursor.execute(
-                        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s", [table]
-                    )
-                    for (name,) in cursor.fetchall():
-                        cursor.execute(f'DROP TRIGGER "{name}"')
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing to do."""
 
 
 def test_erased_and_unreadable_data_is_told_as_such(log: JournalCheckpoint, tmp_path: Path) -> None:
@@ -273,7 +254,7 @@ def test_erased_and_unreadable_data_is_told_as_such(log: JournalCheckpoint, tmp_
 def test_a_payload_that_does_not_open_ends_nothing_and_is_found(
     log: JournalCheckpoint, tmp_path: Path
 ) -> None:
-    with append_only_off():
+    with guards_lifted():
         event = JournalLeaf.objects.get(seq=10).event_id
         JournalPayload.objects.filter(event_id=event).update(nonce=bytes(12))
     data = taken()
@@ -283,7 +264,7 @@ def test_a_payload_that_does_not_open_ends_nothing_and_is_found(
 
 def test_an_envelope_that_is_none_any_more_is_told_and_found(log: JournalCheckpoint, tmp_path: Path) -> None:
     event = JournalLeaf.objects.get(seq=10).event_id
-    with append_only_off():
+    with guards_lifted():
         JournalEvent.objects.filter(pk=event).update(envelope=b'{"a":\n"\xff')
     report = checked(tmp_path, taken(reveals=False))
     assert [(one.code, one.seq) for one in report.findings] == [("leaf_mismatch", 10)]
