@@ -18,18 +18,22 @@ from governance.admin.journal_tree import STAGES
 from governance.evidence_checks import CheckState, call_checks, event_checks
 from governance.journal.event_names import EventName
 from governance.journal.models import (
+    JournalArchive,
     JournalCheckpoint,
     JournalEvent,
     JournalLeaf,
     JournalPayload,
     JournalPending,
+    JournalSubjectKey,
 )
 from governance.journal.sealing import seal
 from governance.models import ToolCall
+from governance.operations.evidence import EvidenceFile
 from governance.selectors import CallView, view_of
 from identity.models import User, Workspace
 from identity.roles import WorkspaceRole
 from kernel.clock import utc_now
+from kernel.errors import AuthenticationError
 from tests.cast import enrol, make_user
 from tests.governance.admin.answering import answered
 from tests.governance.admin.world import World, code_now, count_words, make_world, propose, sign_in
@@ -351,3 +355,85 @@ def test_the_answers_of_people_stand_in_the_tree_of_their_call(world: World, gua
         approval = html.partition('class="stage">Approval<')[2].partition('class="stage">')[0]
         assert reviewed.pk in approval
         assert html.count("<details open>") == 1
+
+
+def test_an_erased_event_shows_when_and_keeps_its_proof(guardian: Client, denied: CallView) -> None:
+    event = event_of(denied, "tool_call.proposed")
+    JournalSubjectKey.objects.filter(subject=denied.call.run_id).update(
+        wrapped_key=None, destroyed_at=utc_now(), destroyed_event="evt_1"
+    )
+    assert "Erased" in html_of(guardian, f"/admin/journal/?call={denied.call.pk}")
+    html = html_of(guardian, f"/admin/journal/{event.pk}/?verify=now")
+    assert "Its key was destroyed" in html
+    assert "/reveal/" not in html
+    assert html.count("</svg>Holds</span>") == 5
+    ToolCall.objects.filter(pk=denied.call.pk).update(input={"_erased": True}, salt=b"", action_digest="")
+    states = {
+        check.code: check.state for check in call_checks(view_of(ToolCall.objects.get(pk=denied.call.pk)))
+    }
+    assert {code for code, state in states.items() if state is CheckState.UNCHECKED} == {
+        "action", "execution", "policy",
+    }  # fmt: skip
+    assert CheckState.BROKEN not in states.values()
+
+
+def test_an_archived_event_is_named_in_the_timeline_and_has_a_page_of_its_leaf(
+    world: World, guardian: Client, denied: CallView
+) -> None:
+    event = event_of(denied, "tool_call.decided")
+    leaf, now = JournalLeaf.objects.get(event_id=event.pk), utc_now()
+    JournalArchive.objects.create(
+        first_seq=leaf.seq, end_seq=leaf.seq + 1, uri="unit.zip", sha256="0" * 64, bytes=1, verified_at=now,
+        removed_at=now, event="evt_1",
+    )  # fmt: skip
+    gone([event.pk])
+    html = html_of(guardian, "/admin/journal/")
+    assert f"Event {leaf.seq} lies in an archive." in html
+    assert "is gone" not in html
+    html = html_of(guardian, f"/admin/journal/{event.pk}/?verify=now")
+    assert "unit.zip" in html
+    assert re.findall(r'id="check-(\w+)"', html) == ["chain", "inclusion", "signature"]
+    assert html.count("</svg>Holds</span>") == 3
+    assert sign_in(world.auditor).get(f"/admin/journal/{event.pk}/").status_code == 404
+    states = {check.code: check.state for check in call_checks(denied)}
+    assert states["story"] is CheckState.UNCHECKED
+    assert CheckState.BROKEN not in states.values()
+
+
+def test_what_an_agent_wrote_is_shown_and_never_obeyed(world: World, guardian: Client) -> None:
+    text = "<script>alert(1)</script>\u202egpj.exe\"'</pre>"
+    view = propose(world.kept, text, {text: text}, purpose=text)
+    event = event_of(view, "tool_call.proposed")
+    pages = [
+        html_of(guardian, path)
+        for path in ("/admin/journal/", f"/admin/journal/?call={view.call.pk}", f"/admin/journal/{event.pk}/")
+    ]
+    opened = guardian.post(f"/admin/journal/{event.pk}/reveal/", {"code": code_now()}).content.decode()
+    assert "⟦U+202E⟧" in opened
+    for html in (*pages, opened):
+        assert "<script>alert" not in html
+        assert "\u202e" not in html
+        assert "&lt;script&gt;" in html
+
+
+def test_the_evidence_leaves_the_console_as_the_bundle_of_the_interface(
+    guardian: Client, denied: CallView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def take(**wishes: Any) -> EvidenceFile:
+        asked.append(wishes)
+        if wishes["reveal"]:
+            raise AuthenticationError("step_up_required", "Type a fresh code.")
+        return EvidenceFile("evidence.zip", b"PK")
+
+    monkeypatch.setattr("governance.admin.evidence.take_evidence", take)
+    path = f"/admin/calls/{denied.call.pk}/evidence/"
+    for _ in range(2):
+        answer = guardian.post(path)
+        assert (answer.status_code, answer.content) == (200, b"PK")
+        assert answer["Content-Disposition"] == 'attachment; filename="evidence.zip"'
+    answer = guardian.post(path, {"reveal": "yes"})
+    assert answer.status_code == 401
+    assert "Type a fresh code." in answer.content.decode()
+    assert [one["reveal"] for one in asked] == [False, False, True]
