@@ -66,20 +66,30 @@ def read_key(text: str) -> bytes:
     InvalidError `invalid` for anything else, and for a `name+hash+key` whose hash is not its own.
     """
     given = text.strip()
-    try:
-        if given.startswith("-----BEGIN"):
-            key = load_pem_public_key(given.encode())
-            if isinstance(key, Ed25519PublicKey):
-                return key.public_bytes_raw()
-        elif given.count("+") >= 2 and len(raw := _decoded(given.split("+", 2)[2])) == _KEY_BYTES + 1:
-            name = given.split("+", 1)[0]
-            if note.verifier_key(name, raw[1:]) == given:
-                return raw[1:]
-        elif len(raw := _decoded(given)) == _KEY_BYTES:
-            return raw
-    except (ValueError, UnsupportedAlgorithm):
-        pass
+    for read in (_plain_key, _verifier_key, _pem_key):
+        try:
+            key = read(given)
+        except (ValueError, UnsupportedAlgorithm):
+            continue
+        if key is not None and len(key) == _KEY_BYTES:
+            return key
     raise InvalidError("invalid", "A key is PEM, base64 or name+hash+key of an Ed25519 public key.")
+
+
+def _plain_key(given: str) -> bytes | None:
+    """Base64 may hold plus signs too, so this form is tried before the one that they separate."""
+    return _decoded(given)
+
+
+def _verifier_key(given: str) -> bytes | None:
+    name, _, rest = given.partition("+")
+    key = _decoded(rest.partition("+")[2])[1:]
+    return key if note.verifier_key(name, key) == given else None
+
+
+def _pem_key(given: str) -> bytes | None:
+    key = load_pem_public_key(given.encode())
+    return key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else None
 
 
 class Anchors:

@@ -151,7 +151,7 @@ class TestCommand:
     def test_exits_2_when_it_cannot_check(self, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
         for wrong in (("--from", "999999"), ("--against", "/nowhere"), ("--key", "no key")):
             code, out, errors = self.run(*wrong)
-            assert (code, out, errors.startswith("could not check")) == (2, "", True), wrong
+            assert (code, out, "could not check" in errors) == (2, "", True), wrong
         monkeypatch.setattr("vault.services.is_ready", lambda: False)
         assert self.run()[0] == 2
 
@@ -234,6 +234,8 @@ class TestKeys:
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         for text in (pem, b64encode(raw).decode(), f" {note.verifier_key('a.log/x', raw)}\n"):
             assert read_key(text) == raw
+        plus = "AAP/IbmObkNcKBxlXfKbZsRQ601Kk+3byZYn+cgTT3o="
+        assert b64encode(read_key(plus)).decode() == plus
         for text in ("", "x", b64encode(raw[1:]).decode(), note.verifier_key("a", raw)[:-1], pem[:60]):
             with pytest.raises(InvalidError):
                 read_key(text)
