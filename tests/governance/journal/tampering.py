@@ -11,6 +11,7 @@ from django.db.backends.utils import CursorWrapper
 
 from governance.journal.findings import Report
 from governance.journal.guards import GUARDED
+from governance.journal.models import JournalEvent, JournalPayload
 from governance.journal.verify import Options, Verification
 from tests.governance.journal.writing import NOW
 
@@ -46,6 +47,12 @@ def remove(rows: models.QuerySet[Any]) -> None:
     """Delete rows behind the guards, without what Django would delete with them."""
     with guards_lifted():
         assert rows._raw_delete(rows.db)
+
+
+def remove_event(event_id: str) -> None:
+    """Delete an event and its payload behind the guards."""
+    remove(JournalPayload.objects.filter(pk=event_id))
+    remove(JournalEvent.objects.filter(pk=event_id))
 
 
 def flipped(data: Any, at: int = 0) -> bytes:
