@@ -28,7 +28,8 @@ STANDS = Q(lifted_at__isnull=True)
 def standing(subject: str, runs: Collection[str] = (), period: Period | None = None) -> LegalHold | None:
     """Return a hold that has not been lifted on this subject, one of its runs or a part of this period.
 
-    A run is held with its agent, its owner or one of its calls. A hold that names a subject and a period
+    A run is held with its agent, its owner or one of its calls, and with whoever an event tells of that only
+    the keys of these open: somebody who answered in it, say. A hold that names a subject and a period
     holds that subject within that period alone. Until the caller's transaction ends no other hold is set.
     """
     _hold_off(alone=False)
@@ -47,7 +48,8 @@ def standing(subject: str, runs: Collection[str] = (), period: Period | None = N
         since, until = period
         within = (Q(since__isnull=True) | Q(since__lte=until)) & (Q(until__isnull=True) | Q(until__gte=since))
         named, everybody = named & within, everybody & within
-    return LegalHold.objects.filter(STANDS & (named | everybody)).order_by("pk").first()
+    found = LegalHold.objects.filter(STANDS & (named | everybody)).order_by("pk").first()
+    return found or _on_what_they_open(held)
 
 
 def over(first_seq: int, end_seq: int) -> LegalHold | None:
@@ -131,6 +133,14 @@ def lift_hold(*, hold_id: str, actor: Actor, now: datetime, record: Record) -> L
     data = {"subject": hold.subject or None, "set_by": hold.set_by}
     record(event="journal.hold_lifted", actor=actor, subject=hold.pk, now=now, data=data)
     return hold
+
+
+def _on_what_they_open(subjects: Collection[str]) -> LegalHold | None:
+    """Return a hold on a subject whose events would be lost with the keys of these."""
+    for hold in LegalHold.objects.filter(STANDS).exclude(subject="").order_by("pk"):
+        if events_under(hold).filter(payload__key__subject__in=subjects).exists():
+            return hold
+    return None
 
 
 def _hold_off(*, alone: bool) -> None:

@@ -17,9 +17,10 @@ from governance.journal.models import JournalArchive, JournalEvent, LegalHold
 from governance.journal.reading import open_data
 from governance.models import Run
 from kernel.errors import ConflictError, InvalidError, NotFoundError, PalyraError
+from kernel.record import Actor
 from tests.cast import Cast, make_cast
 from tests.governance.journal.archives import FIRST, LATER, UNIT, archive, fill, rows_of
-from tests.governance.journal.writing import NOW, PERSON, open_run
+from tests.governance.journal.writing import NOW, PERSON, open_run, write
 from vault import services as vault
 
 DAY = timedelta(days=1)
@@ -111,6 +112,18 @@ def test_another_s_hold_keeps_nothing_here(world: tuple[Cast, Run]) -> None:
     cast, _ = world
     hold(cast.approver.id)
     assert holds.over(FIRST.first, FIRST.end) is None
+
+
+def test_what_somebody_did_in_another_s_run_is_held_with_them(world: tuple[Cast, Run]) -> None:
+    cast, run = world
+    approver = Actor(kind="user", id=cast.approver.id, auth="session", surface="console")
+    event = write(actor=approver, subject=run.id, run=run.id)
+    held = hold(cast.approver.id, until=1)
+    assert holds.events_under(held).get() == event
+    assert holds.standing(run.id) == holds.standing(cast.agent.id, (run.id,)) == held
+    assert holds.standing(cast.agent.id) is None
+    lift(held)
+    assert holds.standing(run.id) is None
 
 
 def test_a_run_is_held_with_its_agent_its_owner_and_its_calls(world: tuple[Cast, Run]) -> None:
