@@ -13,6 +13,7 @@ from governance.journal.models import JournalCheckpoint, JournalLeaf, JournalPen
 from governance.journal.tiles import gather
 from kernel.errors import InvalidError, UnavailableError
 from kernel.record import system_actor
+from vault import services as vault
 from vault.types import KeyPurpose
 
 BATCH = 5_000
@@ -65,7 +66,11 @@ def seal(
 
 
 def current_head() -> Head:
-    """Return where the log ends, after checking it against the newest checkpoint and its signature."""
+    """Return where the log ends, after checking it against the newest checkpoint and its signature.
+
+    Only keys whose private half lies in the vault are believed: a row of a key can be written by whoever
+    writes the database.
+    """
     last = JournalCheckpoint.objects.order_by("-tree_size").first()
     newest = JournalLeaf.objects.order_by("-seq").first()
     if last is None:
@@ -83,6 +88,8 @@ def current_head() -> Head:
         signed = note.open(last.note, public_keys(KeyPurpose.CHECKPOINT))
     except (ValueError, InvalidError) as error:
         raise _inconsistent("the newest checkpoint does not hold") from error
+    if not any(vault.holds_signing_key(KeyPurpose.CHECKPOINT, key_id) for key_id in signed.signed_by):
+        raise _inconsistent("the newest checkpoint is signed by a key that is not in the vault")
     if (signed.size, signed.root) != (last.tree_size, frontier.root()) or signed.root != bytes(last.root):
         raise _inconsistent("the newest checkpoint is not that of the stored tree")
     return Head(frontier, bytes(last.chain_head), last.sealed_at)

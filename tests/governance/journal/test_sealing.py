@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection
 
 from governance.journal import note, proof
 from governance.journal.chain import START, leaf_hash, link
-from governance.journal.keys import public_keys
+from governance.journal.keys import origin, public_keys
 from governance.journal.merkle import inclusion_proof, root
 from governance.journal.models import (
     JournalCheckpoint,
     JournalEvent,
+    JournalKey,
     JournalLeaf,
     JournalPending,
     JournalTile,
@@ -24,6 +29,11 @@ from tests.governance.journal.writing import NOW, write
 from vault.types import KeyPurpose
 
 pytestmark = pytest.mark.usefixtures("ready")
+
+
+class _Forger(NamedTuple):
+    public_key: bytes
+    sign: Callable[[bytes], bytes]
 
 
 def test_waiting_events_become_leaves_in_their_order_under_one_checkpoint() -> None:
@@ -70,6 +80,36 @@ def test_tiles_are_stored_when_they_are_full() -> None:
 
     assert list(JournalTile.objects.values_list("level", "index")) == [(0, 0)]
     assert current_head().frontier.size == JournalLeaf.objects.count()
+
+
+def test_nothing_is_sealed_onto_a_history_that_somebody_elses_key_signed() -> None:
+    """A published key is a row, and rows can be written; a private half in the vault cannot."""
+    write()
+    seal(now=NOW)
+    forger = Ed25519PrivateKey.generate()
+    public = forger.public_key().public_bytes_raw()
+    own = JournalKey.objects.get(purpose="checkpoint")
+    stranger = JournalKey.objects.create(
+        key_id=note.key_id(public), purpose="checkpoint", public_key=public, vault_ref=own.vault_ref,
+        not_before=NOW, retired_at=NOW, rotation_event=own.rotation_event,
+    )  # fmt: skip
+    head, added = current_head(), write()
+    leaf = leaf_hash(b"a history of my own")
+    frontier, chain, size = head.frontier.extend(leaf), link(head.chain, leaf), head.frontier.size + 1
+    JournalPending.objects.filter(event_id=added.pk).delete()
+    JournalLeaf.objects.create(
+        seq=size - 1, event_id=added.pk, leaf_hash=leaf, chain_hash=chain, checkpoint=size
+    )
+    JournalCheckpoint.objects.create(
+        tree_size=size, root=frontier.root(), chain_head=chain, frontier=frontier.joined(), key=stranger,
+        note=note.sign(origin(NOW), size, frontier.root(), _Forger(public, forger.sign)), sealed_at=NOW,
+    )  # fmt: skip
+    write()
+
+    with pytest.raises(UnavailableError) as refused:
+        seal(now=NOW)
+
+    assert refused.value.code == "journal_inconsistent"
 
 
 def test_nothing_is_sealed_onto_a_tree_that_was_changed() -> None:
