@@ -77,10 +77,15 @@ def last(origin: str) -> note.Note | None:
 def require_agreement(newest: JournalCheckpoint | None, origin: str) -> None:
     """Compare the log with the database, whose sealer the caller is, and add the newest if it is missing.
 
+    Only the setting begins another name on purpose. The name by default comes out of the database, so a
+    log under the name of its newest checkpoint counts as well.
+
     Raises UnavailableError `journal_inconsistent` when the log holds a checkpoint that the database does
     not have: one of the two is not the history that was signed. Raises OSError.
     """
     logged = last(origin)
+    if logged is None and newest is not None and not settings.PALYRA_JOURNAL_ORIGIN:
+        logged = last(_origin_of(newest))
     if logged is not None and (newest is None or logged.size > newest.tree_size):
         raise _inconsistent("the log of checkpoints is ahead of the database")
     if newest is None:
@@ -91,6 +96,13 @@ def require_agreement(newest: JournalCheckpoint | None, origin: str) -> None:
             raise _inconsistent("the log of checkpoints holds one that the database does not")
     if logged is None or logged.size < newest.tree_size:
         append(newest.note)
+
+
+def _origin_of(row: JournalCheckpoint) -> str:
+    try:
+        return note.parse(row.note).origin
+    except InvalidError as error:
+        raise _inconsistent("the newest checkpoint does not hold") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from django.conf import settings
 
 from governance.journal import checkpoint_log, note
 from governance.journal.chain import HASH_BYTES
@@ -150,10 +151,12 @@ class Anchors:
     def _noted(self, text: str, is_required: bool) -> Iterator[Anchor]:
         """A checkpoint of another log says nothing about this one.
 
-        The server's own file goes on through a change of the name, which is how one gives up what is lost.
+        The server's own file goes on through a change of the name by the setting, which is how one gives up
+        what is lost. The name by default comes out of the database, which gives up nothing.
         """
         parsed = note.parse(text)
-        if parsed.origin in (self._origins if is_required else self._origins[-1:]):
+        is_chosen = bool(settings.PALYRA_JOURNAL_ORIGIN)
+        if parsed.origin in (self._origins[-1:] if is_chosen and not is_required else self._origins):
             yield Anchor(parsed.size, parsed.root, text)
 
     def _compare(self, anchor: Anchor, name: str) -> Iterator[Finding]:

@@ -165,6 +165,17 @@ def test_the_alarm_is_in_the_journal_once_and_ends_when_sealing_goes_on() -> Non
     assert len(alarms()) == 2
 
 
+def test_another_name_in_the_database_is_no_new_origin_on_purpose() -> None:
+    put_log_ahead()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE governance_instance SET id = 'ins_other'")
+
+    with pytest.raises(UnavailableError, match="ahead") as refused:
+        seal_pending(NOW)
+
+    assert refused.value.code == "journal_inconsistent"
+
+
 def test_a_new_origin_on_purpose_goes_on_from_what_was_restored(settings: Settings) -> None:
     put_log_ahead()
     with pytest.raises(UnavailableError):
