@@ -12,6 +12,7 @@ from governance.journal import envelope
 from governance.journal.findings import Code, Finding
 from governance.journal.ledger import SYSTEM_FAMILIES, key_context, payload_context
 from governance.journal.models import JournalCheckpoint, JournalEvent, JournalLeaf, JournalSubjectKey
+from governance.models import Run
 from kernel.canonical import digest_bytes
 from kernel.clock import exact_time
 from vault import services as vault
@@ -157,10 +158,15 @@ def _load(key_id: str) -> _SubjectKey:
 
 
 def _was_erased(row: JournalSubjectKey) -> bool:
-    """Tell whether the event of an erasure explains a destroyed key. An archived one leaves its leaf only."""
-    kind = JournalEvent.objects.filter(pk=row.destroyed_event).values_list("type", flat=True).first()
-    if kind is not None:
-        return kind == ERASING
+    """Tell whether the event of an erasure explains a destroyed key. An archived one leaves its leaf only.
+
+    An erasure takes in its subject and, of an agent or a person, every run.
+    """
+    event = JournalEvent.objects.filter(pk=row.destroyed_event).values_list("type", "subject").first()
+    if event is not None:
+        kind, erased = event
+        runs = Run.objects.filter(pk=row.subject, principal_id=erased)
+        return kind == ERASING and (erased == row.subject or runs.exists())
     return JournalLeaf.objects.filter(event_id=row.destroyed_event).exists()
 
 

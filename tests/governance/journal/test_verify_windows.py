@@ -122,7 +122,7 @@ class TestWaiting:
             wrapped_key=None, destroyed_at=NOW, destroyed_event=event.pk
         )
         assert verified().counts == {"payload_mismatch": 3}
-        set_columns(JournalEvent, event.pk, type="journal.subject_erased")
+        set_columns(JournalEvent, event.pk, type="journal.subject_erased", subject=run.pk)
         report = verified()
         assert (report.erased, report.counts) == (3, {"column_mismatch": 1})
 
