@@ -90,15 +90,16 @@ class Verification:
     def _stages(self) -> Iterator[list[Finding]]:
         options, payloads = self._options, Payloads() if self._options.payloads else None
         ring = self._ring(KeyPurpose.CHECKPOINT)
-        yield [*verify_whole.guards(), *ring.faults]
-        yield from self._leaves(ring, payloads)
+        archives = Archives(payloads)
+        yield [*verify_whole.guards(), *verify_whole.beyond(), *ring.faults]
+        yield from self._leaves(ring, payloads, archives)
         yield [*self._newest_key(), *witness_findings(self._size)]
         anchors = Anchors(ring, self._names(), options.keys)
         for source in self._sources():
             yield from ([finding] for finding in anchors.findings(source))
         self.report.anchors = anchors.checked
         if self._is_whole:
-            yield from self._whole(payloads)
+            yield from self._whole(payloads, archives.gone)
         if options.cross_check:
             yield from verify_state.divergences(self.report)
         self.report.erased = payloads.erased if payloads is not None else 0
@@ -109,23 +110,24 @@ class Verification:
         present = (origin(self._now),) if known else ()
         return (*(name for name in self.report.origins if name not in present), *present)
 
-    def _leaves(self, ring: KeyRing, payloads: Payloads | None) -> Iterator[list[Finding]]:
-        signatures, archives = Signatures(ring, self._size), Archives()
+    def _leaves(
+        self, ring: KeyRing, payloads: Payloads | None, archives: Archives
+    ) -> Iterator[list[Finding]]:
+        signatures = Signatures(ring, self._size)
         yield from Leaves(self._span, signatures, payloads, archives).chunks(self.report)
         self.report.checkpoints, self.report.archived = signatures.checked, archives.covered
         self.report.origins = signatures.origins
 
-    def _whole(self, payloads: Payloads | None) -> Iterator[list[Finding]]:
+    def _whole(self, payloads: Payloads | None, archived: list[tuple[int, int]]) -> Iterator[list[Finding]]:
         yield [
-            *verify_whole.beyond(),
             *surplus_tiles(),
             *verify_whole.inserted(),
             *verify_whole.stale(self._now),
         ]
         yield from verify_whole.waiting(payloads)
-        yield from verify_whole.runs()
+        yield from verify_whole.runs(archived)
         ring = self._ring(KeyPurpose.ATTESTATION)
-        attestations = Attestations(ring, opens=self._options.payloads)
+        attestations = Attestations(ring, opens=self._options.payloads, archived=bool(archived))
         yield list(ring.faults)
         yield from attestations.chunks()
         self.report.attestations = attestations.checked

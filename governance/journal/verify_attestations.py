@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef
 
 from governance.journal.findings import Code, Finding
-from governance.journal.models import Attestation, JournalArchive, JournalEvent, JournalLeaf
+from governance.journal.models import Attestation, JournalEvent, JournalLeaf
 from governance.journal.reading import open_all
 from governance.journal.verify_leaves import CHUNK
 from governance.journal.verify_signatures import KeyRing
@@ -45,11 +45,14 @@ class _Recorded:
 
 
 class Attestations:
-    """Reads all attestations in chunks. `opens`: the events' data is compared as well."""
+    """Reads all attestations in chunks. `opens`: the events' data is compared as well.
 
-    def __init__(self, ring: KeyRing, *, opens: bool) -> None:
+    `archived`: events lie in archives, so one that recorded an attestation may be among them.
+    """
+
+    def __init__(self, ring: KeyRing, *, opens: bool, archived: bool) -> None:
         self._ring, self._publics, self._opens = ring, ring.publics, opens
-        self._archived = JournalArchive.objects.filter(verified_at__isnull=False).exists()
+        self._archived = archived
         self.checked = 0
 
     def chunks(self) -> Iterator[list[Finding]]:

@@ -126,12 +126,21 @@ def divergences(report: Report) -> Iterator[list[Finding]]:
 
 
 def _archived_until() -> datetime | None:
-    """Return when the newest leaf was sealed whose rows were archived away."""
-    gone = JournalArchive.objects.filter(removed_at__isnull=False, restored_at__isnull=True)
-    end = gone.order_by("-end_seq").values_list("end_seq", flat=True).first()
-    if end is None:
+    """Return when the newest leaf was sealed whose event was archived away.
+
+    The table of archives alone explains nothing: whoever writes it could say that all of it was.
+    """
+    archived = JournalArchive.objects.filter(
+        first_seq__lte=OuterRef("seq"), end_seq__gt=OuterRef("seq"), verified_at__isnull=False
+    )
+    if not JournalArchive.objects.exists():
         return None
-    covering = JournalCheckpoint.objects.filter(tree_size__gte=end).order_by("tree_size")
+    here = JournalEvent.objects.filter(pk=OuterRef("event_id"))
+    gone = JournalLeaf.objects.filter(~Exists(here), Exists(archived)).order_by("-seq")
+    last = gone.values_list("seq", flat=True).first()
+    if last is None:
+        return None
+    covering = JournalCheckpoint.objects.filter(tree_size__gt=last).order_by("tree_size")
     return covering.values_list("sealed_at", flat=True).first()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 
 from governance.journal.findings import Code, Finding
 from governance.journal.guards import GUARDED
-from governance.journal.models import JournalArchive, JournalEvent, JournalLeaf, JournalPending
+from governance.journal.models import JournalEvent, JournalLeaf, JournalPending
 from governance.journal.verify_leaves import CHUNK, event_findings, events_of, payloads_of
 from governance.journal.verify_rows import Payloads, fields_of
 from governance.journal.verify_tree import newest_size
@@ -99,9 +99,12 @@ class _Place:
     last: int | None
 
 
-def runs() -> Iterator[list[Finding]]:
-    """Check that the events of each run are numbered without a hole and lie in the log in that order."""
-    gone = _Removed()
+def runs(archived: Sequence[tuple[int, int]]) -> Iterator[list[Finding]]:
+    """Check that the events of each run are numbered without a hole and lie in the log in that order.
+
+    `archived` are ranges of leaves whose events were found in archives.
+    """
+    gone = _Removed(archived)
     before: _Place | None = None
     while True:
         before = _again(before)
@@ -122,9 +125,8 @@ def runs() -> Iterator[list[Finding]]:
 class _Removed:
     """The ranges of leaves whose rows were archived away."""
 
-    def __init__(self) -> None:
-        rows = JournalArchive.objects.filter(verified_at__isnull=False).order_by("first_seq")
-        self._ranges = [(row.first_seq, row.end_seq) for row in rows]
+    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._ranges = ranges
 
     def between(self, first: int | None, end: int | None) -> bool:
         """Tell whether rows of leaves after `first` and before `end` may be gone for that reason."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from governance.journal.models import JournalArchive, JournalEvent, JournalLeaf,
 from governance.journal.sealing import seal
 from governance.journal.verify import Options, Verification
 from tests.governance.journal.archives import LATER, UNIT, archive, fill, restore
-from tests.governance.journal.tampering import remove
+from tests.governance.journal.tampering import flipped, remove
 from tests.governance.journal.writing import NOW
 from vault import services as vault
 
@@ -91,6 +92,25 @@ def test_a_file_that_was_made_to_fit_the_row_does_not_fit_the_leaves(tmp_path: P
     shutil.move(forged, path)
     JournalArchive.objects.filter(pk=0).update(sha256=files.sha256_of(path))
     assert [(one.code, one.seq) for one in checked().first] == [("archive_unproven", 0)]
+
+
+def test_payloads_in_a_file_that_was_made_to_fit_row_and_leaves_are_judged(tmp_path: Path) -> None:
+    """Leaves say nothing about ciphertexts: the digests of the payloads do."""
+    path = restoring.file_of(0)
+    with files.reading(path) as reader:
+        origin, note = reader.manifest.origin, reader.checkpoint()
+        events = [one for batch in reader.batches() for one in batch]
+    events[7] = replace(events[7], ciphertext=flipped(events[7].ciphertext))
+    with path.open("wb") as file:
+        files.write(file, origin=origin, first_seq=0, checkpoint=note, events=events)
+    JournalArchive.objects.filter(pk=0).update(sha256=files.sha256_of(path))
+    assert [(one.code, one.seq) for one in checked().first] == [("payload_mismatch", 7)]
+
+
+def test_a_row_of_an_archive_takes_nothing_from_the_cross_check() -> None:
+    restore()
+    JournalArchive.objects.filter(pk=0).update(removed_at=LATER, restored_at=None, end_seq=1 << 40)
+    assert not any("were archived" in one for one in checked().skipped)
 
 
 def test_rows_that_go_beside_an_archive_are_missing() -> None:
