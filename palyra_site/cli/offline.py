@@ -196,7 +196,7 @@ class ExportCheck:
         elif line.salt is not None:
             if _digest_of(line) != digest:
                 self.report.add("payload_mismatch", "the data is not what was recorded", line.seq, event)
-        elif line.data.get("_erased") is True:
+        elif line.data.get("_erased") is True and set(line.data) <= {"_erased", "at"}:
             self._erased += 1
         else:
             self.report.add("payload_mismatch", "the data cannot be checked", line.seq, event)
