@@ -147,10 +147,12 @@ def test_findings_are_listed_with_their_number_and_event(guardian: Client) -> No
     reported(
         Finding(Code.LEAF_MISMATCH, 4, event, "<script>alert(1)</script>"),
         Finding(Code.TRIGGER_MISSING, None, None, "journalevent has no guard against DELETE"),
+        Finding(Code.EVENT_INSERTED, None, "odd id", "neither sealed nor waiting"),
         Finding(Code.ERASED, 2, None, "erased"),
     )
     html = html_of(guardian)
-    assert "2 findings" in html
+    assert "3 findings" in html
+    assert "<code>odd id</code>" in html
     assert "leaf_mismatch" in html
     assert f"/admin/journal/{event}/" in html
     assert "trigger_missing" in html

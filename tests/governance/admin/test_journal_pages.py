@@ -437,3 +437,20 @@ def test_the_evidence_leaves_the_console_as_the_bundle_of_the_interface(
     assert answer.status_code == 401
     assert "Type a fresh code." in answer.content.decode()
     assert [one["reveal"] for one in asked] == [False, False, True]
+
+
+@pytest.mark.parametrize("odd", ["evt_zz", "x/../y", "evt_\u202e<b>"])
+def test_a_row_put_in_with_an_odd_id_hides_nothing(guardian: Client, denied: CallView, odd: str) -> None:
+    like = event_of(denied, "tool_call.decided")
+    JournalEvent.objects.create(
+        id=odd, envelope=b"no envelope", type="odd<b>\u202e.type", time=like.time, actor=odd, subject=odd,
+        run_id=like.run_id, run_seq=1 << 40, call_id=odd,
+    )  # fmt: skip
+    for path in ("/admin/journal/", f"/admin/journal/?run={like.run_id}"):
+        answer = guardian.get(path)
+        html = answer.content.decode()
+        assert answer.status_code == 200
+        assert "Not in the log" in html
+        assert "Unreadable" in html
+        assert "<b>.type" not in html
+        assert "\u202e" not in html
