@@ -26,6 +26,14 @@ def requests_of(*, runs: Sequence[str] = (), requester_id: str = "") -> QuerySet
     return ApprovalRequest.objects.filter(asked).exclude(subject_type__in=ABOUT_RULES_OR_ERASURE)
 
 
+def hanging_on(ids: Sequence[str]) -> list[str]:
+    """Return the ids of what came of these requests and is answered about under an id of its own."""
+    return [
+        *Grant.objects.filter(request_id__in=ids).values_list("pk", flat=True),
+        *BreakGlassReview.objects.filter(request_id__in=ids).values_list("pk", flat=True),
+    ]
+
+
 def is_waiting(*, runs: Sequence[str] = (), requester_id: str = "") -> bool:
     """Tell whether one of these questions still waits for an answer."""
     return requests_of(runs=runs, requester_id=requester_id).filter(status=RequestStatus.PENDING).exists()

@@ -134,7 +134,7 @@ def _erase_runs(
     asked = list(approvals.requests_of(runs=runs).values_list("pk", flat=True))
     for some in _chunks(asked):
         done["approvals"] += approvals.erase_requests(some, mark=mark, actor=actor, now=now, record=record)
-        rows.erase_answers(some)
+        rows.erase_answers([*some, *approvals.hanging_on(some)])
     calls = list(ToolCall.objects.filter(run_id__in=runs).values_list("pk", flat=True))
     for some in _chunks(calls):
         done["calls"] += rows.erase_calls(some, mark)
@@ -151,6 +151,7 @@ def _erase_principal(
     asked = list(approvals.requests_of(requester_id=reach.subject).values_list("pk", flat=True))
     for some in _chunks(asked):
         done["approvals"] += approvals.erase_requests(some, mark=mark, actor=actor, now=now, record=record)
+        rows.erase_answers([*some, *approvals.hanging_on(some)])
     done["decisions"] += policy.erase_decisions_about(reach.subject)
     rows.erase_answers((), reach.subject)
     policy.erase_marks([*rows.erase_conversations(reach.subject), *_own_holders(reach.subject)])

@@ -226,6 +226,22 @@ def test_answers_kept_for_retries_are_emptied_and_repeat_nothing(world: World, s
     assert (kept.state, kept.response_body, kept.request_digest) == ("done", None, "")
 
 
+def test_answers_about_grants_of_an_erased_run_are_emptied_too(world: World, second_owner: User) -> None:
+    """Taking a grant back answers with its pattern and the reason, under the grant's own id."""
+    run = world.open_run()
+    world.answer(world.ask(ASKED, run=run), scope="temporary", ttl_ms=3_600_000)
+    grant = Grant.objects.get(request__run_id=run.id)
+    kept = IdempotencyRecord.objects.create(
+        principal_id=world.owner.pk, route="POST /grants/{id}/revoke", key="k", request_digest="sha256:x",
+        state="done", status_code=200, response_body=WORD.encode(), object_id=grant.pk,
+        created_at=utc_now(), expires_at=utc_now() + timedelta(hours=1),
+    )  # fmt: skip
+    end(run.id, world.agent)
+    erased(world, run.id, second_owner)
+    kept.refresh_from_db()
+    assert (kept.state, kept.response_body, kept.request_digest) == ("done", None, "")
+
+
 def test_an_agent_loses_its_runs_its_words_and_no_rule(world: World, second_owner: User) -> None:
     row, agent = new_agent(world)
     one, other = closed(world, agent), closed(world, agent)
