@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rest_framework import serializers
@@ -117,9 +117,10 @@ def read_time(values: Mapping[str, list[str]], name: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(given[0]) if len(given) == 1 and "T" in given[0] else None
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):  # an offset may lead out of the years there are
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None:
         raise MalformedError("invalid_parameter", f"{name} takes one time such as 2026-01-05T10:00:00Z.")
     return moment
 

@@ -215,6 +215,12 @@ def test_a_bad_value_is_refused_for_runs_too(world: World, query: str) -> None:
     assert_problem(world.agent.get(f"runs?{query}"), 400, "invalid_parameter")
 
 
+@pytest.mark.parametrize("query", ["since=0001-01-01T00:00:00%2B14:00", "until=9999-12-31T23:59:59-14:00"])
+def test_a_time_whose_offset_leads_out_of_the_years_is_refused(world: World, query: str) -> None:
+    for path in ("journal/events", "runs"):
+        assert_problem(world.owner.get(f"{path}?{query}"), 400, "invalid_parameter")
+
+
 def test_invalid_utf8_in_a_query_finds_nothing(world: World) -> None:
     world.agent.propose("nope", {})
     assert ids(world.agent, "tool-calls?tool=%ff") == set()
