@@ -7,7 +7,7 @@ from datetime import datetime
 from governance import authority
 from identity.authorization import authorize
 from identity.roles import Permission
-from identity.types import Principal
+from identity.types import AuthzVerdict, Principal
 from kernel.errors import RefusedError
 
 
@@ -23,6 +23,15 @@ def require_taker(principal: Principal, now: datetime) -> None:
 
 def reveals(principal: Principal, now: datetime) -> bool:
     """Tell whether the data may be told too."""
-    return authorize(
-        principal, Permission.JOURNAL_REVEAL, workspace_id="", flags=principal.flags, now=now
-    ).allowed
+    return _verdict(principal, now).allowed
+
+
+def require_opener(principal: Principal, now: datetime) -> None:
+    """Raise unless whoever began to open data may go on with it; the code may have aged meanwhile."""
+    verdict = _verdict(principal, now)
+    if not verdict.allowed and verdict.reason != "step_up_required":
+        raise RefusedError(verdict.reason, "The data of the journal may not be opened any more.")
+
+
+def _verdict(principal: Principal, now: datetime) -> AuthzVerdict:
+    return authorize(principal, Permission.JOURNAL_REVEAL, workspace_id="", flags=principal.flags, now=now)

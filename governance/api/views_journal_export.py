@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar
 
 from asgiref.sync import sync_to_async
@@ -24,7 +25,7 @@ from governance.api.strict import read_query
 from governance.api.views_calls import known_values
 from governance.api.views_streams import EVENT_STREAM, LINES, EventStreamRenderer, LinesRenderer
 from governance.journal.export import Export, Shape, Wanted
-from governance.journal_taking import require_taker, reveals
+from governance.journal_taking import require_opener, require_taker, reveals
 from governance.operations.journal_export import export
 from governance.streams import sending
 from governance.streams.journal import start_after
@@ -33,6 +34,7 @@ from governance.streams.places import PLACES
 from identity.authentication import Authenticated, authenticate_again
 from identity.flags import require_tokens_allowed
 from identity.roles import Permission
+from identity.types import Principal
 from kernel.clock import utc_now
 from kernel.errors import MalformedError
 
@@ -116,10 +118,14 @@ def read_seq(values: Mapping[str, list[str]], name: str, absent: str | None = No
 def reveals_now(found: Authenticated) -> bool:
     """Tell whether this credential may still open data; raises when it may take nothing any more."""
     now = utc_now()
+    return reveals(_taker_now(found, now), now)
+
+
+def _taker_now(found: Authenticated, now: datetime) -> Principal:
     again = authenticate_again(found, now=now)
     require_tokens_allowed(again.principal, again.kind)
     require_taker(again.principal, now)
-    return reveals(again.principal, now)
+    return again.principal
 
 
 @dataclass(slots=True)
@@ -133,7 +139,10 @@ class Taking:
     def read(self) -> bytes:
         """Return the next piece, nothing after the last; raises what ends the export early."""
         if time.monotonic() - self._asked >= ASK_SECONDS:
-            reveals_now(self.found)
+            now = utc_now()
+            principal = _taker_now(self.found, now)
+            if self.export.wanted.reveals:
+                require_opener(principal, now)
             self._asked = time.monotonic()
         return self.export.read()
 

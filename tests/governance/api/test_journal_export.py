@@ -17,9 +17,9 @@ from governance.journal.models import JournalCheckpoint, JournalEvent
 from governance.journal.published import key_document
 from governance.journal.reading import open_data
 from governance.journal.sealing import seal
-from identity.models import ApiToken
+from identity.models import ApiToken, TokenElevation
 from kernel.clock import utc_now
-from kernel.errors import AuthenticationError
+from kernel.errors import AuthenticationError, RefusedError
 from palyra_site.cli.offline import check_path
 from palyra_site.cli.offline_keys import read_anchors
 from tests.cli.journals import Signer
@@ -115,6 +115,26 @@ def test_an_export_ends_without_its_trailer_when_the_token_is_revoked(
     ApiToken.objects.filter(principal_user_id=sealed.owner.id).update(revoked_at=utc_now())
     with pytest.raises(AuthenticationError):
         b"".join(answer.streaming_content)
+
+
+def test_an_export_with_data_outlasts_its_code_and_ends_with_the_right_to_open(
+    sealed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views_journal_export, "ASK_SECONDS", 0.0)
+    opening = fresh(sealed.owner)
+    first, second = (opening.get("journal/export") for _ in range(2))
+    TokenElevation.objects.all().delete()
+    *_, trailer = parsed(streamed(first))
+    assert trailer["data"] == "revealed"
+    for token in ApiToken.objects.filter(principal_user_id=sealed.owner.id):
+        token.scopes = [scope for scope in token.scopes if scope != "journal.reveal"]
+        token.save()
+    with pytest.raises(RefusedError):
+        streamed(second)
+
+
+def streamed(answer: Any) -> bytes:
+    return b"".join(answer.streaming_content)
 
 
 def test_the_head_of_an_answer_takes_nothing(sealed: World) -> None:
