@@ -106,6 +106,11 @@ class Reader:
             count = min(TILE_WIDTH, self.manifest.end_seq - first)
             yield self._batch(first // TILE_WIDTH, count)
 
+    def batch_over(self, seq: int) -> list[Archived]:
+        """Return the bundle in which this leaf lies, which is one of the range."""
+        first = seq - seq % TILE_WIDTH
+        return self._batch(first // TILE_WIDTH, min(TILE_WIDTH, self.manifest.end_seq - first))
+
     def _batch(self, index: int, count: int) -> list[Archived]:
         envelopes = _envelopes(self._member(_entries_name(index, count)))
         lines = _text(self._member(_payloads_name(index))).splitlines()

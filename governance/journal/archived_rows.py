@@ -83,6 +83,19 @@ def verified(path: Path) -> Iterator[list[Restored]]:
             seq += len(batch)
 
 
+def archived_event(path: Path, leaf: JournalLeaf) -> JournalEvent:
+    """Return the event of a leaf from a file; InvalidError `journal.archive_invalid` without it."""
+    if not path.is_file():
+        raise invalid_archive(f"{path.name} cannot be read.")
+    with archive.reading(path) as reader:
+        if not reader.manifest.first_seq <= leaf.seq < reader.manifest.end_seq:
+            raise invalid_archive("The file holds another range.")
+        found = reader.batch_over(leaf.seq)[leaf.seq % TILE_WIDTH].envelope
+    if leaf_hash(found) != bytes(leaf.leaf_hash):
+        raise invalid_archive(f"Event {leaf.seq} is not that of this log.")
+    return _row_of(found)
+
+
 def _is_sealed(event: JournalEvent, leaf: JournalLeaf) -> bool:
     envelope_bytes = bytes(event.envelope)
     if leaf_hash(envelope_bytes) != bytes(leaf.leaf_hash):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Exists, OuterRef
 
 from governance.journal.ledger import instance_id, record
-from governance.journal.models import JournalKey
+from governance.journal.models import JournalEvent, JournalKey
 from kernel.canonical import digest_bytes
 from kernel.record import Actor
 from vault import services as vault
@@ -53,8 +54,12 @@ def signing_key(purpose: KeyPurpose, *, actor: Actor, now: datetime) -> tuple[Si
 
 
 def public_keys(purpose: KeyPurpose) -> dict[str, bytes]:
-    """Return the public keys by id, retired ones too. A key that its id does not name is left out."""
-    rows = JournalKey.objects.filter(purpose=purpose, revoked_at__isnull=True)
+    """Return the public keys by id, retired ones too. A key that its id does not name is left out.
+
+    So is one whose revocation is recorded, whatever its row says by now.
+    """
+    revoked = JournalEvent.objects.filter(type="journal.key_revoked", subject=OuterRef("pk"))
+    rows = JournalKey.objects.filter(~Exists(revoked), purpose=purpose, revoked_at__isnull=True)
     keys = {row.key_id: bytes(row.public_key) for row in rows}
     return {key_id: key for key_id, key in keys.items() if digest_bytes(key) == key_id}
 

@@ -9,12 +9,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from governance.journal import envelope
+from governance.journal.archived_rows import archived_event
+from governance.journal.archiving import path_of
 from governance.journal.findings import Code, Finding
 from governance.journal.ledger import SYSTEM_FAMILIES, key_context, payload_context
-from governance.journal.models import JournalCheckpoint, JournalEvent, JournalLeaf, JournalSubjectKey
+from governance.journal.models import (
+    JournalArchive,
+    JournalCheckpoint,
+    JournalEvent,
+    JournalLeaf,
+    JournalSubjectKey,
+)
 from governance.models import Run
 from kernel.canonical import digest_bytes
 from kernel.clock import exact_time
+from kernel.errors import InvalidError
 from vault import services as vault
 from vault.envelope import IntegrityError, Sealed, open_sealed
 from vault.types import WrappedKey
@@ -158,16 +167,28 @@ def _load(key_id: str) -> _SubjectKey:
 
 
 def _was_erased(row: JournalSubjectKey) -> bool:
-    """Tell whether the event of an erasure explains a destroyed key. An archived one leaves its leaf only.
+    """Tell whether the event of an erasure explains a destroyed key. An archived one is read from its file.
 
     An erasure takes in its subject and, of an agent or a person, every run.
     """
-    event = JournalEvent.objects.filter(pk=row.destroyed_event).values_list("type", "subject").first()
-    if event is not None:
-        kind, erased = event
-        runs = Run.objects.filter(pk=row.subject, principal_id=erased)
-        return kind == ERASING and (erased == row.subject or runs.exists())
-    return JournalLeaf.objects.filter(event_id=row.destroyed_event).exists()
+    event = JournalEvent.objects.filter(pk=row.destroyed_event).first() or _archived(row.destroyed_event)
+    if event is None or event.type != ERASING:
+        return False
+    runs = Run.objects.filter(pk=row.subject, principal_id=event.subject)
+    return event.subject == row.subject or runs.exists()
+
+
+def _archived(event_id: str | None) -> JournalEvent | None:
+    leaf = JournalLeaf.objects.filter(event_id=event_id).first()
+    if leaf is None:
+        return None
+    over = JournalArchive.objects.filter(first_seq__lte=leaf.seq, end_seq__gt=leaf.seq)
+    for row in over.filter(verified_at__isnull=False).order_by("-first_seq"):
+        try:
+            return archived_event(path_of(row), leaf)
+        except InvalidError:
+            continue
+    return None
 
 
 def _subjects(fields: Mapping[str, Any]) -> frozenset[object]:

@@ -15,7 +15,7 @@ from kernel.errors import InvalidError
 from vault import services as vault
 from vault.types import KeyPurpose
 
-ROTATED = "journal.key_rotated"
+ROTATED, REVOKED = "journal.key_rotated", "journal.key_revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,14 @@ def key_ring(purpose: KeyPurpose, given: tuple[bytes, ...], *, ask_vault: bool) 
             faults.append(Finding(Code.KEY_UNKNOWN, None, row.rotation_event, f"key {row.key_id}: {fault}"))
             continue
         end = places[at + 1] if at + 1 < len(rows) else None
+        revoked_at, told = _revocation(row)
+        faults += told
         keys[row.key_id] = SigningKey(
             key_id=row.key_id,
             public=public,
             not_before=row.not_before,
             retired_at=row.retired_at,
-            revoked_at=row.revoked_at,
+            revoked_at=revoked_at,
             first_seq=places[at] if at else None,
             end_seq=end,
             last_size=_first_size_over(end),
@@ -122,6 +124,16 @@ def _is_announced(row: JournalKey) -> bool:
     if event is not None:
         return event == (ROTATED, row.key_id)
     return JournalLeaf.objects.filter(event_id=row.rotation_event).exists()
+
+
+def _revocation(row: JournalKey) -> tuple[datetime | None, list[Finding]]:
+    """Return since when a key does not count: its column may be earlier than its events, not later."""
+    events = JournalEvent.objects.filter(type=REVOKED, subject=row.key_id).order_by("time", "pk")
+    first = events.values_list("pk", "time").first()
+    if first is None or (row.revoked_at is not None and row.revoked_at <= first[1]):
+        return row.revoked_at, []
+    detail = f"key {row.key_id}: its row does not say that it was revoked"
+    return first[1], [Finding(Code.COLUMN_MISMATCH, _seq_of(first[0]), first[0], detail)]
 
 
 def _seq_of(event_id: str) -> int | None:

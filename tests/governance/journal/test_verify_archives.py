@@ -15,30 +15,45 @@ from pytest_django.plugin import DjangoDbBlocker
 from governance.journal import archive as files, archiving, restoring
 from governance.journal.archived_rows import Unit, stored
 from governance.journal.findings import Report
-from governance.journal.models import JournalArchive, JournalEvent, JournalLeaf, JournalPayload
+from governance.journal.models import (
+    JournalArchive,
+    JournalEvent,
+    JournalLeaf,
+    JournalPayload,
+    JournalSubjectKey,
+)
 from governance.journal.sealing import seal
 from governance.journal.verify import Options, Verification
+from governance.models import Run
 from tests.governance.journal.archives import LATER, UNIT, archive, fill, restore
 from tests.governance.journal.tampering import flipped, remove
-from tests.governance.journal.writing import NOW
+from tests.governance.journal.writing import NOW, write
 from vault import services as vault
+
+ERASED = "agt_gone"
+COUNTED = ("keys", "runs", "calls", "approvals", "decisions", "account")
 
 
 @pytest.fixture(scope="module")
-def log_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def erasure(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """A log of the module, and the event of an erasure that is among what gets archived."""
     with django_db_blocker.unblock():
         block = transaction.atomic()
         block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
         with block:
             vault.ensure_ready(now=NOW)
+            erased = write(
+                "journal.subject_erased", subject=ERASED, reason="4711", approval="apr_1",
+                single_operator=False, counts=dict.fromkeys(COUNTED, 0),
+            )  # fmt: skip
             fill(2 * UNIT + 10)
-            yield
+            yield erased.pk
             transaction.set_rollback(True)
 
 
 @pytest.fixture(autouse=True)
 def archived(
-    log_of_module: None, db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings
+    erasure: str, db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings
 ) -> None:
     """The first unit lies in a file, and its rows are gone."""
     settings.PALYRA_JOURNAL_ARCHIVE_DIR = tmp_path / "archive"
@@ -107,9 +122,21 @@ def test_payloads_in_a_file_that_was_made_to_fit_row_and_leaves_are_judged(tmp_p
     assert [(one.code, one.seq) for one in checked().first] == [("payload_mismatch", 7)]
 
 
+@pytest.mark.parametrize("owner", [ERASED, "agt_other"])
+def test_an_archived_erasure_explains_the_keys_of_its_subject_alone(erasure: str, owner: str) -> None:
+    run = Run.objects.latest("pk")
+    Run.objects.filter(pk=run.pk).update(principal_id=owner)
+    JournalSubjectKey.objects.filter(subject=run.pk).update(
+        wrapped_key=None, destroyed_at=LATER, destroyed_event=erasure
+    )
+    report = Verification(Options(), LATER).run()
+    assert ("payload_mismatch" in report.counts) == (owner != ERASED)
+    assert report.erased >= UNIT if owner == ERASED else not report.erased
+
+
 def test_a_row_of_an_archive_takes_nothing_from_the_cross_check() -> None:
     restore()
-    JournalArchive.objects.filter(pk=0).update(removed_at=LATER, restored_at=None, end_seq=1 << 40)
+    JournalArchive.objects.filter(pk=0).update(removed_at=LATER, restored_at=None, end_seq=2 * UNIT)
     assert not any("were archived" in one for one in checked().skipped)
 
 

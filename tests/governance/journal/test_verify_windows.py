@@ -11,13 +11,14 @@ from django.conf import settings
 from django.db import transaction
 
 from governance.journal import note
-from governance.journal.keys import origin, signing_key
+from governance.journal.keys import origin, public_keys, signing_key
 from governance.journal.ledger import record
 from governance.journal.models import (
     JournalCheckpoint,
     JournalCosignature,
     JournalEvent,
     JournalKey,
+    JournalLeaf,
     JournalPending,
     JournalSubjectKey,
 )
@@ -88,6 +89,21 @@ class TestWindows:
         found = {(one.code, one.seq) for one in verified().first}
         alone = [row.pk - 1 for row in second if len(note.parse(row.note).signatures) == 1]
         assert found == {("key_out_of_window", seq) for seq in alone} != set()
+
+    def test_a_revocation_that_was_taken_out_of_its_row_still_counts(self) -> None:
+        keys = self._rotated()
+        with transaction.atomic():
+            event_time = NOW + 9 * SECOND
+            revoke(key_id=keys[1].pk, since=event_time, actor=PERSON, now=event_time, record=record)
+            seal(now=event_time)
+        assert verified().first == []
+        event = JournalLeaf.objects.get(
+            event_id=JournalEvent.objects.get(type="journal.key_revoked", subject=keys[1].pk).pk
+        )
+        for since in (None, event_time + SECOND):
+            JournalKey.objects.filter(pk=keys[1].pk).update(revoked_at=since)
+            assert [(one.code, one.seq) for one in verified().first] == [("column_mismatch", event.seq)]
+            assert keys[1].pk not in public_keys(KeyPurpose.CHECKPOINT)
 
     def test_an_attestation_of_a_retired_key_is_found(self) -> None:
         run = open_run().pk
