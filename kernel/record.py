@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -28,6 +30,32 @@ class Actor:
 def system_actor(surface: str) -> Actor:
     """Return the actor of work that no person or agent asked for at this moment."""
     return Actor(kind="system", id="system", auth="none", surface=surface)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMarks:
+    """How logs and traces know the request that is being answered. `trace_id` is 32 hex digits (W3C)."""
+
+    request_id: str | None = None
+    trace_id: str | None = None
+
+
+_MARKS: ContextVar[RequestMarks] = ContextVar("palyra_request_marks", default=RequestMarks())  # noqa: B039  # frozen
+
+
+def request_marks() -> RequestMarks:
+    """Return the marks of the request that is being answered; empty ones outside of any."""
+    return _MARKS.get()
+
+
+@contextmanager
+def marked(marks: RequestMarks) -> Iterator[None]:
+    """Let every event recorded inside carry these marks."""
+    token = _MARKS.set(marks)
+    try:
+        yield
+    finally:
+        _MARKS.reset(token)
 
 
 class Record(Protocol):

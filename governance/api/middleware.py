@@ -9,8 +9,9 @@ from django.http import HttpRequest, HttpResponse
 
 from governance.api import admission
 from governance.api.limits import API_HEADERS, PREFIXES
-from governance.api.request_ids import answered_id, request_id_of
+from governance.api.request_ids import answered_id, request_id_of, trace_id_of
 from identity.networks import client_address
+from kernel.record import RequestMarks, marked
 
 CACHE = "Cache-Control"
 """The one header that a view may answer differently: what never changes may be kept."""
@@ -19,8 +20,8 @@ CACHE = "Cache-Control"
 class RequestFactsMiddleware:
     """Note what every adapter asks of a request: its id, echoed in the answer, and the client's address.
 
-    The caller's X-Request-Id is taken when it is well formed, else one is minted. X-Forwarded-For is
-    believed of the proxies in PALYRA_TRUSTED_PROXIES only.
+    The caller's X-Request-Id is taken when it is well formed, else one is minted; events carry it, and
+    the trace of a `traceparent`. X-Forwarded-For is believed of the proxies in PALYRA_TRUSTED_PROXIES only.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -31,7 +32,8 @@ class RequestFactsMiddleware:
         request_id = request_id_of(given)
         request.palyra_request_id = request_id  # type: ignore[attr-defined]  # read by adapters only
         request.palyra_client_ip = _client_ip(request)  # type: ignore[attr-defined]  # as above
-        response = self.get_response(request)
+        with marked(RequestMarks(request_id, trace_id_of(request.META.get("HTTP_TRACEPARENT", "")))):
+            response = self.get_response(request)
         response["X-Request-Id"] = answered_id(request.path, given, request_id)
         admission.mark(request, response)
         if request.path.startswith(PREFIXES) or request.path in ("/healthz", "/readyz"):

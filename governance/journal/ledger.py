@@ -26,11 +26,11 @@ from governance.journal.models import (
 )
 from governance.journal.redact import clean
 from governance.notifications import outbox
-from governance.safety.secrets import scan
+from governance.safety.secrets import mask, scan
 from kernel.canonical import canonical, digest_bytes
 from kernel.errors import UnavailableError
 from kernel.ids import new_id
-from kernel.record import Actor
+from kernel.record import Actor, request_marks
 from vault import services as vault
 from vault.envelope import KEY_BYTES, aad, seal
 from vault.types import WrappedKey
@@ -83,13 +83,16 @@ class _Plain:
 
     content: bytes = field(repr=False)
     redactions: int
+    policy_set: str | None = None
 
     @classmethod
     def of(cls, fields: Mapping[str, object], secret: frozenset[str]) -> _Plain:
         salt = os.urandom(SALT_BYTES)
         cleaned = clean(fields, scan=scan, salt=salt, secret_fields=secret)
         encoded = urlsafe_b64encode(salt).decode().rstrip("=")
-        return cls(canonical({"salt": encoded, "data": cleaned.data}), cleaned.count)
+        rules = fields.get("policy_set")
+        content = canonical({"salt": encoded, "data": cleaned.data})
+        return cls(content, cleaned.count, rules if isinstance(rules, str) else None)
 
 
 def _append(
@@ -102,6 +105,7 @@ def _append(
     run: str | None,
     call: str | None,
 ) -> str:
+    marks = request_marks()
     header = envelope.Header(
         id=new_id("evt", now),
         type=name.value,
@@ -114,9 +118,17 @@ def _append(
         run=run,
         run_seq=_next_in_run(run),
         call=call,
+        policy_set=plain.policy_set,
+        request_id=_without_secrets(marks.request_id),
+        trace_id=marks.trace_id,
     )
     _insert(header, plain.content, _subject_of(name, actor, subject, run), now)
     return header.id
+
+
+def _without_secrets(given: str | None) -> str | None:
+    """An envelope is never encrypted, and the caller may have chosen the id of the request."""
+    return given if given is None or mask(given).text == given else None
 
 
 def _insert(header: envelope.Header, plain: bytes, subject: str, now: datetime) -> None:

@@ -8,6 +8,9 @@ import pytest
 from rest_framework.test import APIRequestFactory
 
 from governance.api.problems import handle
+from governance.api.request_ids import trace_id_of
+from governance.journal.envelope import parse
+from governance.journal.models import JournalEvent
 from kernel.errors import CODES
 from tests.governance.api.routes import PRIVATE_ROUTES, Route
 from tests.governance.api.world import Answer, World
@@ -145,3 +148,29 @@ def test_liveness_and_readiness_name_parts_only(world: World) -> None:
     ready = world.nobody.get("/readyz")
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "failing": [], "degraded": []})
     assert world.nobody.post("/healthz").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
+        ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None),
+        ("somebody@example.com", None),
+        ("", None),
+    ],
+)
+def test_a_trace_is_taken_from_a_well_formed_header_only(traceparent: str, trace_id: str | None) -> None:
+    assert trace_id_of(traceparent) == trace_id
+
+
+def test_what_a_request_does_is_in_the_journal_under_its_id_and_trace(world: World) -> None:
+    marks = {
+        "X-Request-Id": "nightly-17",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+    opened = world.agent.post("runs", {}, **marks).json()
+    event = JournalEvent.objects.get(run_id=opened["id"], run_seq=1)
+    said = parse(bytes(event.envelope))
+    assert (said["request_id"], said["trace_id"]) == ("nightly-17", "4bf92f3577b34da6a3ce929d0e0e4736")

@@ -22,10 +22,19 @@ from governance.journal.models import (
 from kernel.canonical import digest
 from kernel.clock import exact_time
 from kernel.ids import is_id
-from kernel.record import Actor, system_actor
+from kernel.record import Actor, RequestMarks, marked, system_actor
 from tests.governance.journal.writing import AGENT, CALL, NOW, PERSON, open_run, write
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ready")]
+DECIDED: dict[str, Any] = {
+    "effect": "allow",
+    "reason_code": "policy.allowed",
+    "final": True,
+    "gates": [],
+    "policy_set": "sha256:1",
+    "determining_policies": [],
+    "approval": None,
+}
 CLOSED: dict[str, object] = {"state": "completed", "close_code": "done", "reason": ""}
 REFUSED: dict[str, object] = {"network": "192.0.2.0/24", "reason": "refused", "count": 1}
 ROWS = (JournalEvent, JournalPayload, JournalPending)
@@ -76,6 +85,19 @@ def test_the_envelope_says_who_what_and_when_and_the_columns_repeat_it() -> None
     columns = (event.type, exact_time(event.time), event.actor, event.subject, event.run_id, event.run_seq)
     assert columns == (said["type"], said["time"], AGENT.id, "apr_1", run.id, 1)
     assert event.call_id == CALL
+
+
+def test_an_event_names_the_request_the_trace_and_the_rules() -> None:
+    with marked(RequestMarks("job-17", "4bf92f3577b34da6a3ce929d0e0e4736")):
+        inside = fields_of(write("tool_call.decided", **DECIDED))
+    assert (inside["request_id"], inside["trace_id"]) == ("job-17", "4bf92f3577b34da6a3ce929d0e0e4736")
+    assert inside["policy_set"] == "sha256:1"
+    assert fields_of(write())["request_id"] is None
+
+
+def test_a_request_that_is_called_like_a_secret_is_not_named() -> None:
+    with marked(RequestMarks("ghp_" + "a1B2" * 9)):
+        assert fields_of(write())["request_id"] is None
 
 
 def test_all_events_name_the_same_instance() -> None:
