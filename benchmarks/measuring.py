@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 
 Subject = Callable[[], object]
 Clock = Callable[[], float]
+
+LEAST = 1_000
+"""The smallest size that a size is compared with."""
 
 
 def medians(
@@ -30,6 +34,14 @@ def medians(
                 subject()
             samples[name].append((clock() - started) / repeats * 1e6)
     return {name: statistics.median(sample) for name, sample in samples.items()}
+
+
+def sizes(*usual: int) -> tuple[int, ...]:
+    """Return the sizes that the command line names, without any the usual ones. They rise."""
+    given = tuple(int(text) for text in sys.argv[1:]) or usual
+    if given[0] < LEAST or list(given) != sorted(set(given)):
+        raise SystemExit(f"sizes begin with {LEAST} or more and rise: {given}")
+    return given
 
 
 def show(title: str, found: Mapping[str, float], reference: str) -> None:
