@@ -13,7 +13,8 @@ from governance.admin.event_sentences import sentence_of
 from governance.admin.names import names_of
 from governance.admin.words import Look, event_words
 from governance.journal import envelope
-from governance.journal.models import JournalEvent, JournalLeaf, JournalPayload, JournalPending
+from governance.journal.lookup import erased_of
+from governance.journal.models import JournalEvent, JournalLeaf, JournalPending
 from governance.safety.visible import shorten_id
 from governance.selectors import visible_calls
 from identity.models import Workspace
@@ -92,7 +93,6 @@ def _known(visit: Visit, events: Sequence[JournalEvent]) -> _Known:
     # What waits is read before the leaves: an event that is sealed between the two is in both.
     waiting = frozenset(JournalPending.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
     leaves = JournalLeaf.objects.filter(event_id__in=ids).values_list("event_id", "seq")
-    erased = JournalPayload.objects.filter(event_id__in=ids, key__destroyed_at__isnull=False)
     about = {event.subject for event in events if event.subject.startswith(ANSWERS)}
     named = {event.call_id for event in events if event.call_id}
     calls = visible_calls(visit.principal).filter(
@@ -105,7 +105,7 @@ def _known(visit: Visit, events: Sequence[JournalEvent]) -> _Known:
         calls={answer: call for call, _, *answers in rows for answer in answers if answer},
         leaves=dict(leaves),
         waiting=waiting,
-        erased=frozenset(erased.values_list("pk", flat=True)),
+        erased=erased_of(events),
     )
 
 

@@ -186,7 +186,7 @@ def found_events(events: Sequence[JournalEvent], *, withheld: str | None) -> lis
     The caller has recorded the view before it asks for payloads.
     """
     sealed = sealed_facts([event.pk for event in events])
-    erased = _erased(events)
+    erased = erased_of(events)
     # What is erased tells nobody anything but when; that much is shown to all.
     opened = list(events) if withheld is None else [event for event in events if event.pk in erased]
     data = dict(zip([event.pk for event in opened], _opened(opened), strict=True))
@@ -278,9 +278,10 @@ def _holds(principal: Principal, permission: Permission, workspace_id: str, now:
     return authorize(principal, permission, workspace_id=workspace_id, flags=principal.flags, now=now).allowed
 
 
-def _erased(events: Sequence[JournalEvent]) -> frozenset[str]:
+def erased_of(events: Sequence[JournalEvent]) -> frozenset[str]:
+    """Return the ids of those whose key is gone. Without the key itself nothing can be opened by mistake."""
     rows = JournalPayload.objects.filter(
-        event__in=[event.pk for event in events], key__destroyed_at__isnull=False
+        event__in=[event.pk for event in events], key__wrapped_key__isnull=True
     )
     return frozenset(rows.values_list("pk", flat=True))
 

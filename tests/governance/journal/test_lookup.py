@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from governance.journal.lookup import (
     ANOTHER,
@@ -15,6 +16,7 @@ from governance.journal.lookup import (
     types_named,
     visible_events,
 )
+from governance.journal.models import JournalPayload, JournalSubjectKey
 from governance.journal.wire import render_event
 from identity.roles import Permission
 from identity.types import Principal, PrincipalKind
@@ -70,6 +72,27 @@ def test_a_workspace_is_that_of_run_or_call_and_of_nothing_that_an_event_says() 
     assert told(replace(local("wsp_1"), permissions=frozenset({Permission.RUNS_READ}))) == set()
     assert told(replace(local("wsp_1"), active=False)) == set()
     assert told(replace(auditor(), permissions=frozenset())) == set()
+
+
+def test_a_key_that_is_said_to_be_destroyed_and_is_there_opens_nothing_by_itself() -> None:
+    """What is erased needs no right to be opened, so only a key that is gone counts."""
+    event = write(run=open_run().id)
+    key = JournalPayload.objects.get(event=event).key
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            table, name = JournalSubjectKey._meta.db_table, "journal_subject_key_destroyed_iff_null"
+            cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{name}"')
+        else:
+            cursor.execute("PRAGMA ignore_check_constraints = ON")
+        try:
+            JournalSubjectKey.objects.filter(pk=key.pk).update(destroyed_at=NOW)
+            (found,) = found_events([event], withheld="role_required")
+            assert (found.data, found.withheld, found.erased) == (None, "role_required", False)
+        finally:
+            if connection.vendor == "sqlite":
+                JournalSubjectKey.objects.filter(pk=key.pk).update(destroyed_at=None)
+                cursor.execute("PRAGMA ignore_check_constraints = OFF")
 
 
 def test_families_are_whole_words() -> None:
