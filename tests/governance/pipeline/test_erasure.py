@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from approvals.models import ApprovalRequest, DenialMemory, Grant, Review
@@ -33,12 +32,10 @@ from governance.journal.verify import Options, Verification
 from governance.models import IdempotencyRecord, Run, ToolCall
 from governance.operations import runs
 from governance.operations.erasing import ask_to_erase, scrub
-from governance.operations.sealing import seal_pending
-from identity import agents, people, rollout
+from identity import agents, people
 from identity.memberships import grant_membership
 from identity.models import Agent, ApiToken, Membership, User, Workspace
 from identity.roles import WorkspaceRole
-from identity.rollout import FlagWishes
 from identity.selectors import workspace_by_slug
 from identity.types import Principal
 from kernel.clock import utc_now
@@ -47,6 +44,15 @@ from kernel.ids import new_id
 from policy.models import DecisionRecord, LabelHolder
 from sandbox.attestation import verify_envelope
 from sandbox.models import Execution
+from tests.governance.pipeline.erasing import (
+    WORD,
+    disabled_person,
+    everything,
+    seal_all,
+    suspend,
+    switch_on,
+    traces_in_file,
+)
 from tests.governance.pipeline.world import (
     ASKED,
     ECHO,
@@ -62,7 +68,6 @@ from tests.racing import at_once
 from vault.types import KeyPurpose
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WORD = "Erika Mustermann"
 REACH: dict[str, dict[str, Any]] = {"allow": {"scope": "temporary", "ttl_ms": 3_600_000}, "deny": {}}
 
 
@@ -444,11 +449,6 @@ def test_every_proof_holds_and_a_verification_finds_nothing_but_what_was_erased(
     assert report.erased >= JournalEvent.objects.filter(run_id=run).count()
 
 
-def seal_all() -> None:
-    while seal_pending(utc_now()):
-        pass
-
-
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="one file that holds everything")
 def test_no_byte_of_text_salt_or_key_is_left_in_the_database_file(world: World, second_owner: User) -> None:
     word = "Kaschubenweg 17"
@@ -471,44 +471,3 @@ def test_no_byte_of_text_salt_or_key_is_left_in_the_database_file(world: World, 
     erased(world, run.id, second_owner)
     scrub(utc_now())
     assert traces_in_file(traces) == {"text": [], "salt": [], "key": [], "digest": []}
-
-
-def traces_in_file(traces: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
-    """Return those of these traces that stand anywhere in the database's files."""
-    name = str(connection.settings_dict["NAME"])
-    files = [Path(name), Path(f"{name}-wal"), Path(f"{name}-journal")]
-    stored = b"".join(path.read_bytes() for path in files if path.exists())
-    return {kind: [one for one in several if one in stored] for kind, several in traces.items()}
-
-
-def disabled_person() -> User:
-    now = utc_now()
-    with transaction.atomic():
-        gone = people.create_user(
-            username=f"erika-{new_id('x', now)[-8:].lower()}", password=None, display_name=WORD,
-            email="erika@example.org", actor=SHELL, now=now, record=record,
-        )  # fmt: skip
-        return people.disable_user(user_id=gone.pk, reason="left us", actor=SHELL, now=now, record=record)
-
-
-def switch_on(key: str) -> None:
-    with transaction.atomic():
-        wishes = FlagWishes(reason="a test needs it", enabled=True, stage="general")
-        rollout.change_flag(key=key, wishes=wishes, seen_version=0, actor=SHELL, now=utc_now(), record=record)
-
-
-def suspend(agent: Agent) -> None:
-    with transaction.atomic():
-        agents.suspend_agent(
-            agent_id=agent.pk, reason="to be erased", actor=SHELL, now=utc_now(), record=record
-        )
-
-
-def everything(run: str, call: str) -> str:
-    rows: list[object] = [
-        *ToolCall.objects.filter(run_id=run).values_list(),
-        *Run.objects.filter(pk=run).values_list(),
-        *Execution.objects.filter(run_id=run).values_list(),
-        *ApprovalRequest.objects.filter(run_id=run).values_list(),
-    ]
-    return repr(rows)
