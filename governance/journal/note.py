@@ -24,7 +24,7 @@ from kernel.errors import InvalidError
 SIGNED, COSIGNED = b"\x01", b"\x04"
 MAX_BYTES = 64 * 1024
 MAX_SIGNATURES = 32
-_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,200}")
+_NAME = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _KEY_HASH_BYTES, _STAMP_BYTES, _SIGNATURE_BYTES = 4, 8, 64
 
@@ -69,7 +69,7 @@ class Note:
 
 
 def is_origin(text: str) -> bool:
-    """Tell whether a text may name a log: 1 to 200 characters without spaces, controls or plus."""
+    """Tell whether a text may name a log: 1 to 200 characters, no space, control, plus or lone surrogate."""
     return _NAME.fullmatch(text) is not None
 
 

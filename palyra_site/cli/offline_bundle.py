@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,8 @@ from palyra_site.cli.offline_keys import Anchors
 
 VERIFIER = Path(__file__).resolve().parents[2] / "templates" / "evidence" / "verify.py"
 STEPS = ("events", "checkpoint", "attestation", "story", "documents", "seal")
+_UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 MOST_FILES = 20_000
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -54,7 +57,7 @@ def check_bundle(path: Path, anchors: Anchors | None) -> Checked:
     """
     try:
         files = _read(path)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except _UNREADABLE as error:
         raise CliError(
             "not_checked", f"{path} cannot be read as a bundle of evidence.", exit_code=Exit.INTERNAL
         ) from error
@@ -106,6 +109,8 @@ def _read(path: Path) -> dict[str, bytes]:
             raise zipfile.BadZipFile("too many files, or one twice")
         files: dict[str, bytes] = {}
         left = MOST_BYTES
+        if not {entry.compress_type for entry in entries} <= _METHODS:
+            raise zipfile.BadZipFile("no bundle is compressed like this")
         for entry in entries:
             with archive.open(entry) as file:
                 files[entry.filename] = file.read(left + 1)

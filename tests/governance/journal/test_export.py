@@ -162,6 +162,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "data": (lambda lines: lines[3]["data"].update(reason="else"), ["payload_mismatch"]),
     "salt": (lambda lines: lines[3].update(salt="A" * 43), ["payload_mismatch"]),
     "no salt": (lambda lines: lines[3].pop("salt"), ["payload_mismatch"]),
+    "more than the mark of an erasure": (
+        lambda lines: lines[3].update(salt=None, data={"_erased": True, "at": "", "reason": "else"}),
+        ["payload_mismatch"],
+    ),
     "no data": (lambda lines: lines[3].update(data=None, salt=None), ["payload_missing"]),
     "dropped": (lambda lines: lines.pop(9), ["truncated", "seq_gap"]),
     "dropped and counted": (drop_and_count, ["seq_gap"]),

@@ -154,7 +154,9 @@ def test_every_text_is_a_note_or_is_refused(text: str) -> None:
     assert note.is_origin(text) in (True, False)
 
 
-@pytest.mark.parametrize("origin", ["", " ", "a b", "a+b", "a\n", "a\x00", "a\x7f", "a\u00a0b", "x" * 201])
+@pytest.mark.parametrize(
+    "origin", ["", " ", "a b", "a+b", "a\n", "a\x00", "a\x7f", "a\u00a0b", "\ud800", "x" * 201]
+)
 def test_an_origin_has_no_room_for_anything_but_a_name(origin: str) -> None:
     assert not note.is_origin(origin)
     with pytest.raises(ValueError, match="not a checkpoint"):
