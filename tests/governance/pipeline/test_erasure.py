@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from approvals.models import ApprovalRequest, DenialMemory, Grant, Review
@@ -449,7 +449,7 @@ def test_every_proof_holds_and_a_verification_finds_nothing_but_what_was_erased(
     assert report.erased >= JournalEvent.objects.filter(run_id=run).count()
 
 
-@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="one file that holds everything")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="one file that holds everything")
 def test_no_byte_of_text_salt_or_key_is_left_in_the_database_file(world: World, second_owner: User) -> None:
     word = "Kaschubenweg 17"
     run = world.open_run(purpose=f"write to {word}")
