@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from governance.journal.chain import leaf_hash
+from governance.journal.chain import HASH_BYTES, leaf_hash
 from governance.journal.findings import Code, Finding, Report
 from governance.journal.models import JournalEvent, JournalLeaf, JournalPayload
 from governance.journal.verify_archives import Archives
@@ -79,7 +79,7 @@ class Leaves:
 
     def _leaf(self, leaf: LeafRow, chunk: _Chunk) -> Iterator[Finding]:
         seq, event_id, stored, chain, checkpoint = leaf
-        yield from self._tree.leaf(seq, event_id, stored, chain)
+        yield from self._tree.leaf(seq, event_id, _shaped(stored), chain)
         covering = self._upcoming()
         yield from self._batches.leaf(seq, event_id, checkpoint, covering.size if covering else None)
         row = chunk.events.get(event_id)
@@ -149,6 +149,11 @@ class _Batches:
             detail = f"leaf: checkpoint, in {self._last - first + 1} leaves from here"
             yield Finding(Code.COLUMN_MISMATCH, first, event_id, detail)
         self._named = None
+
+
+def _shaped(stored: bytes) -> bytes:
+    """Return what stands for a stored leaf in the tree: no hash of another length can."""
+    return stored if len(stored) == HASH_BYTES else bytes(HASH_BYTES)
 
 
 def event_findings(

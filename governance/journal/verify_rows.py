@@ -37,7 +37,7 @@ LATEST = timedelta(hours=1)
 
 ERASING = "journal.subject_erased"
 
-EventRow = tuple[str, bytes, str, datetime, str, str, str | None, int | None, str | None]
+EventRow = tuple[str, bytes, str, datetime | None, str, str, str | None, int | None, str | None]
 """The columns of an event, in the order of `EVENT_COLUMNS`."""
 
 PayloadRow = tuple[str, bytes, bytes]
@@ -67,7 +67,7 @@ def column_faults(row: EventRow, fields: Mapping[str, Any]) -> tuple[str, ...]:
     pairs = (
         ("id", event_id, fields.get("id")),
         ("type", kind, fields.get("type")),
-        ("time", exact_time(time), fields.get("time")),
+        ("time", exact_time(time) if time else None, fields.get("time") or ""),
         ("actor", actor, acting.get("id") if isinstance(acting, dict) else None),
         ("subject", subject, fields.get("subject")),
         ("run_id", run, fields.get("run")),
@@ -191,8 +191,8 @@ def _archived(event_id: str | None) -> JournalEvent | None:
     return None
 
 
-def _subjects(fields: Mapping[str, Any]) -> frozenset[object]:
+def _subjects(fields: Mapping[str, Any]) -> tuple[object, ...]:
     """Whose keys an event may lie under (`ledger`): its run, its subject, its actor, or nobody's."""
     actor = fields.get("actor")
     acting = actor.get("id") if isinstance(actor, dict) else None
-    return frozenset({fields.get("run"), fields.get("subject"), acting, "system"})
+    return (fields.get("run"), fields.get("subject"), acting, "system")

@@ -94,6 +94,10 @@ def verify(command: BaseCommand, options: dict[str, Any]) -> int:
     except (DatabaseError, OSError) as error:
         command.stderr.write(f"could not check: {error}")
         return UNCHECKED
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # SQLite keeps whatever somebody wrote into a column, also what cannot be read as its type.
+        command.stderr.write(f"could not check: a row cannot be read ({error!r})")
+        return UNCHECKED
     report = verification.report
     if options["json"]:
         command.stdout.write(json.dumps(report.to_json()))

@@ -25,6 +25,7 @@ from governance.journal.models import (
 from governance.journal.verify import Options
 from governance.journal.verify_anchors import Source
 from governance.models import Run
+from kernel.canonical import canonical
 from tests.governance.journal.sealed_log import BATCH, MIDDLE, SEQ, TILE, Log, make_log
 from tests.governance.journal.tampering import (
     flipped,
@@ -227,6 +228,18 @@ def test_a_changed_leaf(log: Log) -> None:
         ("tile_mismatch", TILE),
         ("root_mismatch", MIDDLE),
     }
+
+
+def test_a_leaf_of_another_length(log: Log) -> None:
+    for leaf in (b"", bytes(1_000)):
+        found = found_after(lambda leaf=leaf: set_columns(JournalLeaf, SEQ, leaf_hash=leaf))  # type: ignore[misc]  # bound now
+        assert {("leaf_mismatch", SEQ), ("tile_mismatch", TILE)} <= found
+
+
+def test_an_envelope_with_lists_in_the_place_of_ids(log: Log) -> None:
+    odd = {name: [1] for name in ("actor", "call", "id", "run", "run_seq", "subject", "time", "type")}
+    found = found_after(lambda: set_columns(JournalEvent, log.event, envelope=canonical({**odd, "v": 1})))
+    assert {("leaf_mismatch", SEQ), ("column_mismatch", SEQ), ("payload_mismatch", SEQ)} <= found
 
 
 def test_a_changed_link(log: Log) -> None:
