@@ -33,6 +33,7 @@ from tests.governance.journal.attesting import attest
 from tests.governance.journal.mass import fill
 from tests.governance.journal.tampering import found_after, remove, set_columns, verified
 from tests.governance.journal.writing import AGENT, NOW
+from tests.module_worlds import rolled_back
 from vault import services as vault
 from vault.types import KeyPurpose
 
@@ -43,18 +44,14 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture(scope="module")
 def many(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[int]:
     """Seal 10,000 events and more, in batches; return how many."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            vault.ensure_ready(now=NOW)
-            signing_key(KeyPurpose.CHECKPOINT, actor=AGENT, now=NOW)
-            attest(run=fill(MANY).pk)
-            at = NOW
-            while seal(now=at, limit=4_000) is not None:
-                at += SECOND
-            yield JournalLeaf.objects.count()
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        vault.ensure_ready(now=NOW)
+        signing_key(KeyPurpose.CHECKPOINT, actor=AGENT, now=NOW)
+        attest(run=fill(MANY).pk)
+        at = NOW
+        while seal(now=at, limit=4_000) is not None:
+            at += SECOND
+        yield JournalLeaf.objects.count()
 
 
 @pytest.fixture
@@ -134,6 +131,13 @@ class TestCommand:
         assert " 0 findings" in out
         assert "not checked: " in out
         assert "events" in errors
+
+    def test_exits_2_when_a_row_cannot_be_read(self, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a column of SQLite can hold, where no type of the column keeps it out."""
+        monkeypatch.setattr("governance.journal.verify_leaves._shaped", lambda stored: None)
+        code, _, errors = self.run("--quick")
+        assert code == 2
+        assert "could not check: a row cannot be read" in errors
 
     def test_exits_1_with_findings_and_names_them(self, size: int) -> None:
         with transaction.atomic():
