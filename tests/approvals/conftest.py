@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
-from django.db import transaction
 from django.test import TransactionTestCase
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.cast import Cast, make_cast
+from tests.module_worlds import rolled_back
 from tests.support_append_only import guards_lifted
 
 HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -28,13 +28,9 @@ def founded_cast(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
 
     A module that uses it holds no test that commits.
     """
-    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+    with rolled_back(django_db_blocker), pytest.MonkeyPatch.context() as patch:
         patch.setattr(django_settings, "PASSWORD_HASHERS", HASHERS)
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield make_cast()
-            transaction.set_rollback(True)
+        yield make_cast()
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,14 @@ from pytest_django.plugin import DjangoDbBlocker
 from policy.services import install_baseline
 from tests.builders import RecordedEvents
 from tests.cast import NOW, SYSTEM, Cast, make_cast
+from tests.module_worlds import rolled_back
 
 
 @pytest.fixture(scope="module")
 def cast_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Cast]:
     """One instance for a module, in a transaction that is rolled back after it."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield installed()
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        yield installed()
 
 
 @pytest.fixture

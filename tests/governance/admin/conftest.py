@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import transaction
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
@@ -15,6 +14,7 @@ from governance.operations import oidc
 from kernel.clock import utc_now
 from tests.governance.admin.signing_in import Idp, switch
 from tests.governance.admin.world import World, make_world
+from tests.module_worlds import rolled_back
 from tests.support_fixtures import ROOT, is_answering
 from tests.support_servers import free_port, running
 
@@ -30,12 +30,8 @@ def fast_and_quiet() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def founded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
     """One installation for a module, in a transaction that is rolled back after it."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield make_world()
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        yield make_world()
 
 
 @pytest.fixture

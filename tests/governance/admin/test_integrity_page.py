@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 from django.test import Client
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
@@ -26,23 +25,20 @@ from kernel.errors import UnavailableError
 from tests.cast import enrol, make_user
 from tests.governance.admin.posting import form_on
 from tests.governance.admin.world import World, make_world, propose, sign_in
+from tests.module_worlds import rolled_back
 
 PATH = "/admin/journal/integrity/"
 
 
 @pytest.fixture(scope="module")
 def founded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[tuple[World, User]]:
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            world = make_world()
-            instance = Workspace.objects.get(slug="instance")
-            guardian = make_user("guardian", WorkspaceRole.OWNER, workspace=instance)
-            enrol(guardian)
-            seal(now=utc_now())
-            yield world, guardian
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        world = make_world()
+        instance = Workspace.objects.get(slug="instance")
+        guardian = make_user("guardian", WorkspaceRole.OWNER, workspace=instance)
+        enrol(guardian)
+        seal(now=utc_now())
+        yield world, guardian
 
 
 @pytest.fixture

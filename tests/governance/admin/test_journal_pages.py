@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django.plugin import DjangoDbBlocker
@@ -38,6 +38,7 @@ from tests.cast import enrol, make_user
 from tests.governance.admin.answering import answered
 from tests.governance.admin.world import World, code_now, count_words, make_world, propose, sign_in
 from tests.governance.journal.tampering import flipped, remove, set_columns
+from tests.module_worlds import rolled_back
 
 EVENT = re.compile(r"/admin/journal/(evt_\w+)/")
 
@@ -45,20 +46,16 @@ EVENT = re.compile(r"/admin/journal/(evt_\w+)/")
 @pytest.fixture(scope="module")
 def told(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[tuple[World, User, CallView]]:
     """A sealed journal with a denied call in it, and somebody who reads all of it."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            world = make_world()
-            guardian = make_user(
-                "guardian", WorkspaceRole.OWNER, workspace=Workspace.objects.get(slug="instance")
-            )
-            enrol(guardian)
-            denied = propose(world.agent, "no.such.tool", {"password": "hunter2-hunter2"})
-            count_words(world.kept)
-            seal(now=utc_now())
-            yield world, guardian, denied
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        world = make_world()
+        guardian = make_user(
+            "guardian", WorkspaceRole.OWNER, workspace=Workspace.objects.get(slug="instance")
+        )
+        enrol(guardian)
+        denied = propose(world.agent, "no.such.tool", {"password": "hunter2-hunter2"})
+        count_words(world.kept)
+        seal(now=utc_now())
+        yield world, guardian, denied
 
 
 @pytest.fixture

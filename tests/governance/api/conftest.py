@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from kernel.clock import utc_now
 from tests.governance.api.world import World, found_world
+from tests.module_worlds import rolled_back
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -30,12 +30,8 @@ def founded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterat
 
     It lies in a transaction that is rolled back after the module; each test has a savepoint in it.
     """
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield found_world(utc_now())
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        yield found_world(utc_now())
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+
+import pytest
+from pytest_django.plugin import DjangoDbBlocker
 
 from governance.journal.keys import signing_key
 from governance.journal.merkle import TILE_WIDTH
@@ -12,6 +16,7 @@ from governance.journal.sealing import seal
 from tests.governance.journal.attesting import attest
 from tests.governance.journal.mass import fill
 from tests.governance.journal.writing import AGENT, NOW, write
+from tests.module_worlds import rolled_back
 from vault import services as vault
 from vault.types import KeyPurpose
 
@@ -57,3 +62,14 @@ def make_log() -> Log:
         recorded=JournalLeaf.objects.get(event_id=recorded.pk).seq,
         size=JournalCheckpoint.objects.order_by("-tree_size")[0].tree_size,
     )
+
+
+@pytest.fixture(scope="module")
+def sealed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Log]:
+    with rolled_back(django_db_blocker):
+        yield make_log()
+
+
+@pytest.fixture
+def log(sealed: Log, db: None) -> Log:
+    return sealed

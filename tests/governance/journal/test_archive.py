@@ -36,6 +36,7 @@ from kernel.errors import ConflictError, InvalidError, NotFoundError, PalyraErro
 from tests.governance.journal.archives import FIRST, LATER, UNIT, archive, fill, restore, rows_of
 from tests.governance.journal.attesting import attest
 from tests.governance.journal.writing import NOW, PERSON, write
+from tests.module_worlds import rolled_back
 from tests.support_append_only import guards_lifted
 from vault import services as vault
 from vault.types import KeyPurpose
@@ -44,13 +45,9 @@ from vault.types import KeyPurpose
 @pytest.fixture(scope="module")
 def log_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Run]:
     """Two units and a few events more, all of one run, rolled back after the module."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            vault.ensure_ready(now=NOW)
-            yield fill(2 * UNIT + 10)
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        vault.ensure_ready(now=NOW)
+        yield fill(2 * UNIT + 10)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from governance.journal import export as exporting, note
@@ -33,6 +32,7 @@ from palyra_site.cli.offline import Report, check_path
 from palyra_site.cli.offline_keys import read_anchors
 from tests.governance.journal.tampering import guards_lifted
 from tests.governance.journal.writing import NOW, propose, write
+from tests.module_worlds import rolled_back
 from vault import services as vault
 from vault.types import KeyPurpose
 
@@ -44,18 +44,14 @@ Change = Callable[[list[Fields]], object]
 @pytest.fixture(scope="module")
 def log(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[JournalCheckpoint]:
     """A sealed log of some hundred events, one of them with a float, an emoji and a line separator."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            vault.ensure_ready(now=NOW)
-            propose({"a": [0.5, 1e21, -7, None, True], "b": "\u2028 \U0001f511 \x7f", "": {}})
-            for number in range(MANY):
-                write(subject=f"call_{number}")
-            sealed = seal(now=NOW)
-            assert sealed is not None
-            yield sealed
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        vault.ensure_ready(now=NOW)
+        propose({"a": [0.5, 1e21, -7, None, True], "b": "\u2028 \U0001f511 \x7f", "": {}})
+        for number in range(MANY):
+            write(subject=f"call_{number}")
+        sealed = seal(now=NOW)
+        assert sealed is not None
+        yield sealed
 
 
 pytestmark = pytest.mark.usefixtures("db")

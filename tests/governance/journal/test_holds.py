@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -21,6 +20,7 @@ from kernel.record import Actor
 from tests.cast import Cast, make_cast
 from tests.governance.journal.archives import FIRST, LATER, UNIT, archive, fill, rows_of
 from tests.governance.journal.writing import NOW, PERSON, open_run, write
+from tests.module_worlds import rolled_back
 from vault import services as vault
 
 DAY = timedelta(days=1)
@@ -29,16 +29,12 @@ DAY = timedelta(days=1)
 @pytest.fixture(scope="module")
 def world_of_module(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[tuple[Cast, Run]]:
     """A cast, and a unit of events of one run of its agent, rolled back after the module."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            vault.ensure_ready(now=NOW)
-            cast, run = make_cast(), open_run()
-            Run.objects.filter(pk=run.pk).update(principal_id=cast.agent.id, owner_id=cast.owner.id)
-            fill(UNIT + 4, run=run)
-            yield cast, run
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        vault.ensure_ready(now=NOW)
+        cast, run = make_cast(), open_run()
+        Run.objects.filter(pk=run.pk).update(principal_id=cast.agent.id, owner_id=cast.owner.id)
+        fill(UNIT + 4, run=run)
+        yield cast, run
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 from pytest_django.fixtures import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -28,6 +27,7 @@ from governance.models import Run
 from tests.governance.journal.archives import LATER, UNIT, archive, fill, restore
 from tests.governance.journal.tampering import flipped, remove
 from tests.governance.journal.writing import NOW, write
+from tests.module_worlds import rolled_back
 from vault import services as vault
 
 ERASED = "agt_gone"
@@ -37,18 +37,14 @@ COUNTED = ("keys", "runs", "calls", "approvals", "decisions", "account")
 @pytest.fixture(scope="module")
 def erasure(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """A log of the module, and the event of an erasure that is among what gets archived."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            vault.ensure_ready(now=NOW)
-            erased = write(
-                "journal.subject_erased", subject=ERASED, reason="4711", approval="apr_1",
-                single_operator=False, counts=dict.fromkeys(COUNTED, 0),
-            )  # fmt: skip
-            fill(2 * UNIT + 10)
-            yield erased.pk
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        vault.ensure_ready(now=NOW)
+        erased = write(
+            "journal.subject_erased", subject=ERASED, reason="4711", approval="apr_1",
+            single_operator=False, counts=dict.fromkeys(COUNTED, 0),
+        )  # fmt: skip
+        fill(2 * UNIT + 10)
+        yield erased.pk
 
 
 @pytest.fixture(autouse=True)

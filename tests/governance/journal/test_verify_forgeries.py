@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.db import connection, transaction
-from pytest_django.plugin import DjangoDbBlocker
+from django.db import connection
 
 from governance.journal.guards import GUARDED
 from governance.journal.models import (
@@ -27,7 +25,7 @@ from governance.models import Run
 from kernel.ids import new_id
 from sandbox.attestation import build, seal as seal_statement
 from tests.governance.journal.attesting import denied
-from tests.governance.journal.sealed_log import BATCH, MIDDLE, SEQ, Log, make_log
+from tests.governance.journal.sealed_log import BATCH, MIDDLE, SEQ, Log, log as log, sealed as sealed
 from tests.governance.journal.tampering import (
     found_after,
     remove,
@@ -38,21 +36,6 @@ from tests.governance.journal.tampering import (
 from tests.governance.journal.writing import AGENT, NOW
 
 Found = set[tuple[str, int | None]]
-
-
-@pytest.fixture(scope="module")
-def sealed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Log]:
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield make_log()
-            transaction.set_rollback(True)
-
-
-@pytest.fixture
-def log(sealed: Log, db: None) -> Log:
-    return sealed
 
 
 def test_a_trigger_that_is_missing(log: Log) -> None:

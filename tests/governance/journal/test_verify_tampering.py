@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
-from pytest_django.plugin import DjangoDbBlocker
 
 from governance.journal import checkpoint_log
 from governance.journal.models import (
@@ -26,7 +24,7 @@ from governance.journal.verify import Options
 from governance.journal.verify_anchors import Source
 from governance.models import Run
 from kernel.canonical import canonical
-from tests.governance.journal.sealed_log import BATCH, MIDDLE, SEQ, TILE, Log, make_log
+from tests.governance.journal.sealed_log import BATCH, MIDDLE, SEQ, TILE, Log, log as log, sealed as sealed
 from tests.governance.journal.tampering import (
     flipped,
     found_after,
@@ -39,21 +37,6 @@ from tests.governance.journal.tampering import (
 from tests.governance.journal.writing import CALL, NOW
 
 Found = set[tuple[str, int | None]]
-
-
-@pytest.fixture(scope="module")
-def sealed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Log]:
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield make_log()
-            transaction.set_rollback(True)
-
-
-@pytest.fixture
-def log(sealed: Log, db: None) -> Log:
-    return sealed
 
 
 def test_the_world_is_clean_before_anything_is_changed(log: Log) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
-from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.governance.notifications.telling import World, found
+from tests.module_worlds import rolled_back
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -21,12 +21,8 @@ def cheap_passwords() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def founded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
     """One instance for a module, in a transaction that is rolled back after it."""
-    with django_db_blocker.unblock():
-        block = transaction.atomic()
-        block._from_testcase = True  # type: ignore[attr-defined]  # as Django's TestCase does
-        with block:
-            yield found()
-            transaction.set_rollback(True)
+    with rolled_back(django_db_blocker):
+        yield found()
 
 
 @pytest.fixture
