@@ -69,8 +69,7 @@ def last(origin: str) -> note.Note | None:
     Raises UnavailableError `journal_inconsistent` when its last line is no checkpoint, OSError when it
     cannot be read.
     """
-    with _open_alone() as file:
-        found = _parsed(_tail(file))
+    found = _last()
     return found if found is not None and found.origin == origin else None
 
 
@@ -81,11 +80,12 @@ def require_agreement(newest: JournalCheckpoint | None, origin: str) -> None:
     log under the name of its newest checkpoint counts as well.
 
     Raises UnavailableError `journal_inconsistent` when the log holds a checkpoint that the database does
-    not have: one of the two is not the history that was signed. Raises OSError.
+    not have: one of the two is not the history that was signed. A database without any checkpoint beside a
+    log that has some was put in the place of another. Raises OSError.
     """
     logged = last(origin)
-    if logged is None and newest is not None and not settings.PALYRA_JOURNAL_ORIGIN:
-        logged = last(_origin_of(newest))
+    if logged is None and not settings.PALYRA_JOURNAL_ORIGIN:
+        logged = last(_origin_of(newest)) if newest is not None else _last()
     if logged is not None and (newest is None or logged.size > newest.tree_size):
         raise _inconsistent("the log of checkpoints is ahead of the database")
     if newest is None:
@@ -96,6 +96,11 @@ def require_agreement(newest: JournalCheckpoint | None, origin: str) -> None:
             raise _inconsistent("the log of checkpoints holds one that the database does not")
     if logged is None or logged.size < newest.tree_size:
         append(newest.note)
+
+
+def _last() -> note.Note | None:
+    with _open_alone() as file:
+        return _parsed(_tail(file))
 
 
 def _origin_of(row: JournalCheckpoint) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Exists, OuterRef
+
 from governance.journal import note
 from governance.journal.chain import START, leaf_hash, link
 from governance.journal.keys import origin, public_keys, signing_key
@@ -42,6 +44,9 @@ def seal(
         return None
     signer, key = signing_key(KeyPurpose.CHECKPOINT, actor=system_actor("sealer"), now=now)
     head = current_head()
+    sealed = JournalLeaf.objects.filter(event_id=OuterRef("event_id"))
+    if JournalPending.objects.filter(Exists(sealed)).exists():
+        raise _inconsistent("an event waits that was sealed before")
     waiting = list(JournalPending.objects.select_related("event").order_by("n")[:limit])
     frontier, chain, leaves = head.frontier, head.chain, []
     size = frontier.size + len(waiting)

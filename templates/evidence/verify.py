@@ -188,7 +188,7 @@ def main() -> int:
     try:
         bundle = Bundle(load(given.folder), set(given.key))
         for check in ("events", "checkpoint", "attestation", "story", "documents", "seal"):
-            print(f"ok      {getattr(bundle, check)()}")
+            print(f"ok      {repr(getattr(bundle, check)())[1:-1]}")  # its words may hold control characters
     except (LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         print(f"FAILED  {error!r}")
         return 1

@@ -125,6 +125,38 @@ def test_a_sealer_that_starts_over_an_emptied_database_says_so_at_once() -> None
     assert len(alarms()) == 1
 
 
+def test_a_database_in_the_place_of_another_begins_no_log_beside_the_old_one() -> None:
+    write()
+    sealed = seal_pending(NOW)
+    assert sealed is not None
+    other = note.parse(sealed.note)
+    checkpoint_log.path().unlink()
+    signer = vault.signer(KeyPurpose.CHECKPOINT)
+    checkpoint_log.append(note.sign("palyra.local/ins_before", other.size, other.root, signer))
+    with guards_lifted():
+        JournalCheckpoint.objects.all().delete()
+        JournalLeaf.objects.all().delete()
+    write()
+
+    with pytest.raises(UnavailableError) as refused:
+        seal_pending(NOW)
+
+    assert refused.value.code == "journal_inconsistent"
+    assert not JournalCheckpoint.objects.exists()
+
+
+def test_an_event_that_was_sealed_and_waits_again_stops_the_sealer() -> None:
+    again = write()
+    seal_pending(NOW)
+    JournalPending.objects.create(event=again)
+
+    with pytest.raises(UnavailableError) as refused:
+        seal_pending(NOW)
+
+    assert refused.value.code == "journal_inconsistent"
+    assert len(alarms()) == 1
+
+
 def test_a_log_with_another_root_of_a_size_stops_the_sealer() -> None:
     """Restored from an old backup and gone on: the database is longer, and another history."""
     write()
