@@ -51,6 +51,9 @@ from vault.types import KeyPurpose, Signer
 SCRIPT = Path(settings.BASE_DIR) / "templates" / "evidence" / "verify.py"
 
 
+pytestmark = pytest.mark.usefixtures("db")
+
+
 @pytest.fixture(scope="module")
 def made(founded: World, django_db_blocker: DjangoDbBlocker) -> Iterator[Made]:
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
