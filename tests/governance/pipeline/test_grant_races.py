@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ON_POSTGRESQL = connection.vendor == "postgresql"
 ROUNDS = 12 if ON_POSTGRESQL else 2
 SWITCHES = 25 if ON_POSTGRESQL else 2
-THREADS = 16
+THREADS = 16 if ON_POSTGRESQL else 8
 ATTEMPTS = 1_008 if ON_POSTGRESQL else 128
 KEY = "one conversation"
 NOTHING_NEW = """@id("nothing_new_{number}")
