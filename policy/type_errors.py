@@ -143,7 +143,7 @@ def _rule_findings(file: FileReading, number: int, found: Sequence[_Complaint]) 
 
 
 _Errors = tuple[tuple[int, str], ...]
-_KEPT = 16
+_KEPT = 64
 _recent: OrderedDict[tuple[str, str], _Errors] = OrderedDict()
 _lock = Lock()
 
