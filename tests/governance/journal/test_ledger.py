@@ -195,3 +195,20 @@ def test_a_subject_has_one_key_and_each_run_its_own() -> None:
     assert JournalSubjectKey.objects.filter(subject=run).count() == 1
     keys = [bytes(row.wrapped_key or b"") for row in JournalSubjectKey.objects.all()]
     assert len(set(keys)) == len(keys) == 2
+
+
+MANY = """
+INSERT INTO governance_journalevent (id, envelope, type, time, actor, subject)
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
+SELECT 'evt_' || n, template.envelope, template.type, template.time, template.actor, template.subject
+FROM numbers CROSS JOIN governance_journalevent template WHERE template.id = %s
+"""
+
+
+def test_event_100_001_is_accepted_like_the_first() -> None:
+    first = write()
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, [first.pk])
+    last = write()
+    assert JournalEvent.objects.count() == 100_002
+    assert JournalPending.objects.filter(event=last).exists()
