@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -51,6 +52,9 @@ for _variable in ("PALYRA_WORKSPACES_DIR", "PALYRA_SANDBOX_DIR"):
 # The kernel counts processes by user: what one test's tools fork would leave another's without any.
 _NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ["PALYRA_SANDBOX_UID"] = str(61_184 + _NUMBER)
+
+# What a thousand tests leave alive need not be walked again and again.
+gc.set_threshold(200_000, 20, 100)
 
 # How long an example takes on a busy machine says nothing about what it shows.
 settings.register_profile("palyra", deadline=None, suppress_health_check=[HealthCheck.too_slow])
