@@ -205,7 +205,8 @@ class JournalArchives(APIView):
     )
     def get(self, request: Request) -> Response:
         filters = read_query(request, PAGE_PARAMETERS)
-        rows = JournalArchive.objects.all()
+        everywhere = sees_all(caller(request), utc_now())
+        rows = JournalArchive.objects.all() if everywhere else JournalArchive.objects.none()
         return page(
             request,
             rows,

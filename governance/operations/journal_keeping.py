@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ from identity.types import AuthStrength, Principal, PrincipalKind
 from kernel.errors import AuthenticationError, ConflictError, InvalidError, PalyraError
 from kernel.record import Actor, system_actor
 from vault.types import KeyPurpose
+
+log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 DAY = timedelta(days=1)
@@ -85,7 +88,7 @@ def rotate_key(
         lambda made: _store_key(ticket, render, made),
     )
     if purpose is KeyPurpose.CHECKPOINT:
-        sealing.catch_up(now)
+        _log_rotation(now)
     return key
 
 
@@ -148,9 +151,6 @@ def set_hold(
 
     Only people of the workspace `instance` may. Raises as `holds.set_hold`, InvalidError for the reason.
     """
-    reason = wishes.reason.strip()
-    if not SHORTEST_REASON <= len(reason) <= LONGEST_REASON:
-        raise InvalidError("invalid", f"Say why, in {SHORTEST_REASON} to {LONGEST_REASON} characters.")
     return _kept(
         _Asked(principal, otp, now),
         Permission.JOURNAL_ERASE,
@@ -159,7 +159,7 @@ def set_hold(
             subject=wishes.subject,
             since=wishes.since,
             until=wishes.until,
-            reason=reason,
+            reason=_reason(wishes),
             actor=actor,
             now=now,
             record=record,
@@ -204,13 +204,16 @@ def start_archiving(
     ConflictError `conflict` where everything is kept for ever or such a job waits or runs, InvalidError for a
     time within the term.
     """
-    term = archiving.retention()
-    if term is None:
-        raise ConflictError("conflict", "This installation keeps every event; nothing is archived.")
-    if before is not None and before > now - term:
-        raise InvalidError("invalid", f"Events stay for {term.days} days; ask for an earlier time.")
-    wish = ArchiveWish(before or now - term, restored)
-    return _job(_Asked(principal, otp, now), ARCHIVE, wish.as_subject(), _Answer(ticket, render))
+
+    def subject() -> str:
+        term = archiving.retention()
+        if term is None:
+            raise ConflictError("conflict", "This installation keeps every event; nothing is archived.")
+        if before is not None and before > now - term:
+            raise InvalidError("invalid", f"Events stay for {term.days} days; ask for an earlier time.")
+        return ArchiveWish(before or now - term, restored).as_subject()
+
+    return _job(_Asked(principal, otp, now), ARCHIVE, subject, _Answer(ticket, render))
 
 
 @needs(Permission.TRUST_OPERATE)
@@ -224,8 +227,12 @@ def start_restoring(
     render: Callable[[Job], object] | None = None,
 ) -> Job:
     """Start the job that brings the archive back which begins with this number; NotFoundError without one."""
-    asked, answer = _Asked(principal, otp, now), _Answer(ticket, render)
-    return _job(asked, RESTORE, str(first_seq), answer, lambda: restoring.archive_of(first_seq))
+
+    def subject() -> str:
+        restoring.archive_of(first_seq)
+        return str(first_seq)
+
+    return _job(_Asked(principal, otp, now), RESTORE, subject, _Answer(ticket, render))
 
 
 @needs(None)
@@ -255,6 +262,14 @@ def archive_when_due(now: datetime) -> int:
     return 1
 
 
+def _log_rotation(now: datetime) -> None:
+    """The key is in use by now whatever happens here; the sealer makes it good, or stops and says so."""
+    try:
+        sealing.catch_up(now)
+    except PalyraError:
+        log.exception("the checkpoint of a rotation is not in the log yet")
+
+
 def _store_key(
     ticket: Ticket | None, render: Callable[[JournalKey], object] | None, made: JournalKey
 ) -> None:
@@ -262,14 +277,21 @@ def _store_key(
     idempotency.store_rendered(ticket, render, made, status=200, object_id=made.rotation_event)
 
 
-def _job(
-    asked: _Asked, kind: str, subject: str, answer: _Answer, check: Callable[[], object] = lambda: None
-) -> Job:
+def _reason(wishes: HoldWishes) -> str:
+    reason = wishes.reason.strip()
+    if not SHORTEST_REASON <= len(reason) <= LONGEST_REASON:
+        raise InvalidError("invalid", f"Say why, in {SHORTEST_REASON} to {LONGEST_REASON} characters.")
+    return reason
+
+
+def _job(asked: _Asked, kind: str, subject: Callable[[], str], answer: _Answer) -> Job:
+    """Queue a job; `subject` checks and names what it is about, once it is known who asks."""
+
     def act(actor: Actor) -> Job:
-        check()
+        about = subject()
         if Job.objects.filter(kind=kind, state__in=OPEN).exists():
             raise ConflictError("conflict", "Such a job waits or runs already.")
-        return _queue(kind, subject, actor, asked.now)
+        return _queue(kind, about, actor, asked.now)
 
     def store(made: Job) -> None:
         idempotency.store_rendered(answer.ticket, answer.render, made, status=202, object_id=made.pk)

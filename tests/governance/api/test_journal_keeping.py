@@ -15,8 +15,9 @@ from governance.journal import archiving, note
 from governance.journal.models import JournalArchive, JournalCheckpoint, JournalEvent, LegalHold
 from governance.journal.sealing import seal
 from governance.models import Job
-from governance.operations import journal_keeping, sweeping
+from governance.operations import journal_keeping, sealing, sweeping
 from kernel.clock import utc_now
+from kernel.errors import UnavailableError
 from tests.governance.api.stepping import fresh
 from tests.governance.api.test_matrix import hold_every_scope
 from tests.governance.api.world import Answer, Caller, World
@@ -54,6 +55,27 @@ def test_only_who_keeps_the_installation_may_and_with_a_fresh_code(world: World,
     hold_every_scope(world.owner)
     assert code_of(world.owner.post(path, body)) == (401, "step_up_required"), path
     assert JournalEvent.objects.filter(type="request.refused").exists()
+
+
+def test_who_may_not_is_told_nothing_of_what_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "retention", lambda: None)
+    auditor = hold_every_scope(fresh(world.auditor))
+    assert code_of(auditor.post("journal/archive", {})) == (403, "role_required")
+    assert code_of(fresh(hold_every_scope(world.owner)).post("journal/archive", {})) == (409, "conflict")
+    refused = JournalEvent.objects.filter(type="request.refused").order_by("-id")
+    assert [event.actor for event in refused[:2]] == [world.owner.id, world.auditor.id]
+
+
+def test_a_key_that_turned_has_turned_though_the_log_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(now: object) -> None:
+        raise UnavailableError("journal_unavailable", "The log of checkpoints cannot be used.")
+
+    monkeypatch.setattr(sealing, "catch_up", fail)
+    owner = fresh(hold_every_scope(world.owner))
+    answer = owner.post("journal/rotate-key", {})
+    assert answer.status_code == 200, answer.content
 
 
 def test_keys_turn_and_an_old_one_is_revoked(world: World) -> None:
@@ -141,6 +163,7 @@ def test_a_unit_is_archived_and_restored_by_jobs(
     assert run_jobs()["state"] == "succeeded"
     assert rows_of() == before
     assert owner.get("journal/archives").json()["data"][0]["state"] == "restored"
+    assert hold_every_scope(world.auditor).get("journal/archives").json()["data"] == []
 
 
 def still_readable(owner: Caller, world: World, call: dict[str, Any]) -> None:
